@@ -1,0 +1,71 @@
+//! The command line.
+
+use std::path::PathBuf;
+
+use clap::{Parser, Subcommand};
+
+use crate::{commands, standalone};
+
+/// Takes the crash reports that native programs send, works out what each crash is, and keeps the answer as facts.
+#[derive(Debug, Parser)]
+#[command(name = "crashmill", version, arg_required_else_help = true, after_help = EXAMPLES)]
+pub(crate) struct Args {
+    #[command(flatten)]
+    pub(crate) place: Place,
+    #[command(subcommand)]
+    pub(crate) command: Command,
+}
+
+const EXAMPLES: &str = "\
+Examples:
+  crashmill standalone --data /srv/crashmill         everything on one machine
+  crashmill submit crash.dmp --url http://127.0.0.1:8080/submit --annotation ProductName=Game
+  crashmill where bp-0b4d3a6e-72c1-4f0b-8a57-3c9d50261123 --data /srv/crashmill
+  crashmill stackwalk crash.dmp --symbols ./symbols --human
+
+Exit status: 0 done, 1 failed, 2 wrong usage.";
+
+/// Where the configuration and the servers are.
+#[derive(Debug, Clone, clap::Args)]
+pub(crate) struct Place {
+    /// The configuration file [default: /etc/crashmill/crashmill.toml, where it exists]
+    #[arg(long, global = true, value_name = "FILE", env = "CRASHMILL_CONFIG")]
+    pub(crate) config: Option<PathBuf>,
+    /// The folder of a standalone: its servers and its crash store are used
+    #[arg(long, global = true, value_name = "DIR", env = "CRASHMILL_DATA")]
+    pub(crate) data: Option<PathBuf>,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    /// Take crash reports over HTTP (a daemon)
+    Collector,
+    /// Turn raw crashes into processed crashes and facts (a daemon)
+    Processor,
+    /// Run all roles on this machine, with private PostgreSQL and RabbitMQ servers where none are configured
+    Standalone(standalone::Args),
+    /// Send a crash report; the crash id alone goes to standard output
+    Submit(commands::submit::Args),
+    /// Put one minidump through the whole transform, without any service; JSON to standard output
+    Process(commands::process::Args),
+    /// Walk the stacks of one minidump
+    Stackwalk(commands::stackwalk::Args),
+    /// Show every place where a crash is or has been
+    Where(commands::whereabouts::Args),
+    /// Show queues, journal, store and facts
+    Status(commands::status::Args),
+    /// Look into the crash store
+    #[command(subcommand)]
+    Store(commands::store::Command),
+    /// Add symbol files
+    #[command(subcommand)]
+    Symbols(commands::symbols::Command),
+    /// Bring the database's schema up to this release
+    Migrate(commands::migrate::Args),
+    /// Check and show the configuration
+    #[command(subcommand)]
+    Config(commands::config::Command),
+    /// Walk dumps for a processor (started by it)
+    #[command(hide = true)]
+    StackwalkWorker,
+}

@@ -1,0 +1,12 @@
+//! One file a command.
+
+pub(crate) mod config;
+pub(crate) mod migrate;
+pub(crate) mod process;
+pub(crate) mod roles;
+pub(crate) mod stackwalk;
+pub(crate) mod status;
+pub(crate) mod store;
+pub(crate) mod submit;
+pub(crate) mod symbols;
+pub(crate) mod whereabouts;

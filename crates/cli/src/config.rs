@@ -1,0 +1,77 @@
+//! The whole configuration, and where it comes from.
+
+use std::{collections::BTreeMap, fs, path::Path};
+
+use anyhow::Context;
+use serde::{Deserialize, Serialize};
+
+use crate::{args::Place, standalone::Folder};
+
+/// Every section of `crashmill.toml`.
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(crate) struct Config {
+    pub(crate) daemon: daemon::Config,
+    pub(crate) collector: collector::Config,
+    pub(crate) crashstore: crashstore::Config,
+    pub(crate) queue: queue::Config,
+    pub(crate) facts: facts::Config,
+    pub(crate) processor: processor::Config,
+    pub(crate) symbols: symbols::Config,
+    pub(crate) stackwalk: stackwalk::Config,
+}
+
+impl Config {
+    /// Reads file and environment; with the folder of a standalone, what neither says comes from that folder.
+    pub(crate) fn load(place: &Place) -> anyhow::Result<Self> {
+        let Some(dir) = &place.data else {
+            return Ok(settings::load(place.config.as_deref(), settings::environment())?);
+        };
+        let folder = Folder::existing(dir)?;
+        let file = place.config.clone().unwrap_or_else(|| folder.config_file());
+        let said = Said::by(&file)?;
+        let mut variables: BTreeMap<String, String> = folder
+            .settings()?
+            .into_iter()
+            .filter(|setting| !said.has(setting.section, setting.key))
+            .map(|setting| (setting.variable(), setting.value))
+            .collect();
+        variables.extend(settings::environment());
+        Ok(settings::load(Some(&file), variables.into_iter())?)
+    }
+}
+
+/// One value of the configuration, as text.
+#[derive(Debug, Clone)]
+pub(crate) struct Setting {
+    pub(crate) section: &'static str,
+    pub(crate) key: &'static str,
+    pub(crate) value: String,
+}
+
+impl Setting {
+    pub(crate) fn new(section: &'static str, key: &'static str, value: impl Into<String>) -> Self {
+        Self { section, key, value: value.into() }
+    }
+
+    /// The environment variable that says the same.
+    fn variable(&self) -> String {
+        format!("CRASHMILL__{}__{}", self.section.to_uppercase(), self.key.to_uppercase())
+    }
+}
+
+/// Which keys a configuration file and the environment say.
+pub(crate) struct Said(toml::Table);
+
+impl Said {
+    pub(crate) fn by(file: &Path) -> anyhow::Result<Self> {
+        let text = fs::read_to_string(file).with_context(|| format!("reading {}", file.display()))?;
+        // A file that is no TOML is reported, with its line, by whoever loads it in earnest.
+        Ok(Self(text.parse().unwrap_or_default()))
+    }
+
+    pub(crate) fn has(&self, section: &'static str, key: &'static str) -> bool {
+        let in_file = self.0.get(section).and_then(|table| table.get(key)).is_some();
+        in_file || std::env::var_os(Setting::new(section, key, "").variable()).is_some()
+    }
+}

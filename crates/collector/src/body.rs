@@ -1,0 +1,128 @@
+//! A request's body as a stream of decoded bytes, counted and limited on the wire and after decoding.
+
+use std::{
+    io,
+    pin::Pin,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+};
+
+use async_compression::tokio::bufread::{GzipDecoder, ZlibDecoder, ZstdDecoder};
+use axum::{
+    body::Body,
+    http::{HeaderMap, header},
+};
+use bytes::Bytes;
+use futures_util::{Stream, StreamExt, TryStreamExt};
+use tokio::io::AsyncBufRead;
+use tokio_util::io::{ReaderStream, StreamReader};
+
+use crate::{answer::Malformed, payload::Encoding};
+
+/// Decoded bytes, until the end or the first error.
+pub(crate) type Decoded = Pin<Box<dyn Stream<Item = Result<Bytes, BodyError>> + Send>>;
+
+/// Why a body ended early.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub(crate) enum BodyError {
+    #[error("the body is larger than the limit")]
+    TooLarge,
+    #[error("the body cannot be decoded")]
+    BadEncoding,
+    #[error("the client went away")]
+    Aborted,
+}
+
+/// Sizes of a body, counted while it is read.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Sizes {
+    wire: Arc<AtomicU64>,
+    inflated: Arc<AtomicU64>,
+}
+
+impl Sizes {
+    pub(crate) fn wire(&self) -> u64 {
+        self.wire.load(Ordering::Relaxed)
+    }
+
+    pub(crate) fn inflated(&self) -> u64 {
+        self.inflated.load(Ordering::Relaxed)
+    }
+}
+
+/// The largest body, in bytes.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Limits {
+    pub(crate) wire: u64,
+    pub(crate) inflated: u64,
+}
+
+/// The encoding that a request's headers name.
+///
+/// # Errors
+/// [`Malformed::UnsupportedEncoding`] for one that is not gzip, deflate, zstd or identity.
+pub(crate) fn encoding(headers: &HeaderMap) -> Result<Encoding, Malformed> {
+    let Some(value) = headers.get(header::CONTENT_ENCODING) else { return Ok(Encoding::Identity) };
+    let name = value.to_str().map_err(|_| Malformed::UnsupportedEncoding)?.trim().to_ascii_lowercase();
+    match name.as_str() {
+        "" | "identity" => Ok(Encoding::Identity),
+        "gzip" | "x-gzip" => Ok(Encoding::Gzip),
+        "deflate" => Ok(Encoding::Deflate),
+        "zstd" => Ok(Encoding::Zstd),
+        _ => Err(Malformed::UnsupportedEncoding),
+    }
+}
+
+/// The body's bytes, decoded. Nothing is read ahead of what the caller takes, so an oversized body costs no memory.
+pub(crate) fn decode(body: Body, encoding: Encoding, limits: Limits) -> (Decoded, Sizes) {
+    let sizes = Sizes::default();
+    let wire = limited(
+        body.into_data_stream().map_err(|_| BodyError::Aborted),
+        limits.wire,
+        Arc::clone(&sizes.wire),
+    );
+    let decoded: Decoded = match encoding {
+        Encoding::Identity => wire,
+        Encoding::Gzip => {
+            let mut decoder = GzipDecoder::new(reader(wire));
+            decoder.multiple_members(true);
+            stream(decoder)
+        }
+        Encoding::Deflate => stream(ZlibDecoder::new(reader(wire))),
+        Encoding::Zstd => stream(ZstdDecoder::new(reader(wire))),
+    };
+    (limited(decoded, limits.inflated, Arc::clone(&sizes.inflated)), sizes)
+}
+
+/// Passes a stream on while its sum is within the limit.
+fn limited<S>(stream: S, limit: u64, sum: Arc<AtomicU64>) -> Decoded
+where
+    S: Stream<Item = Result<Bytes, BodyError>> + Send + 'static,
+{
+    Box::pin(stream.map(move |chunk| {
+        let chunk = chunk?;
+        let length = chunk.len() as u64;
+        if sum.fetch_add(length, Ordering::Relaxed) + length > limit {
+            Err(BodyError::TooLarge)
+        } else {
+            Ok(chunk)
+        }
+    }))
+}
+
+fn reader(wire: Decoded) -> impl AsyncBufRead + Send {
+    StreamReader::new(wire.map_err(io::Error::other))
+}
+
+fn stream(decoder: impl tokio::io::AsyncRead + Send + 'static) -> Decoded {
+    Box::pin(ReaderStream::with_capacity(decoder, 64 * 1024).map_err(|error| {
+        // An error of the wire comes through the decoder unchanged; every other one is the decoder's own.
+        error
+            .get_ref()
+            .and_then(|inner| inner.downcast_ref::<BodyError>())
+            .copied()
+            .unwrap_or(BodyError::BadEncoding)
+    }))
+}

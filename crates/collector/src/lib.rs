@@ -1,0 +1,102 @@
+//! Takes crash reports over HTTP: extract, throttle, save, publish, answer.
+//!
+//! What it promises: a client that was answered 200 has its crash on the disk. The broker, the database and the
+//! dump's content have no say in that, so this crate cannot reach `facts` or `stackwalk`, and a broker that is down
+//! costs a line in the publisher's journal and nothing else. Start reading at [`run`], then `submit`, which is the
+//! flow of one request.
+
+mod answer;
+mod body;
+mod config;
+mod content_type;
+mod extract;
+mod metrics;
+mod payload;
+mod submit;
+
+use std::sync::Arc;
+
+use anyhow::Context as _;
+use axum::{Router, extract::DefaultBodyLimit, routing::post};
+use crashstore::CrashStore;
+use daemon::{BoundedListener, Need};
+use queue::{BrokerState, Publisher};
+use serde::Serialize;
+use tokio::net::TcpListener;
+use tokio_util::sync::CancellationToken;
+
+pub use config::Config;
+
+use crate::submit::Intake;
+
+/// The sections of the configuration that a collector reads.
+#[derive(Debug, Clone, Serialize)]
+pub struct Sections {
+    /// `[collector]`
+    pub collector: Config,
+    /// `[crashstore]`
+    pub crashstore: crashstore::Config,
+    /// `[queue]`
+    pub queue: queue::Config,
+}
+
+/// Takes crash reports until asked to stop; then finishes the requests that it has begun.
+///
+/// # Errors
+/// When the crash store or the journal cannot be opened, or the address is taken.
+pub async fn run(ctx: daemon::Context<Sections>) -> anyhow::Result<()> {
+    let config = ctx.config.collector.clone();
+    let name = format!("{}-collector", ctx.node);
+    let crashes = CrashStore::open(&ctx.config.crashstore).context("opening the crash store")?;
+    let writer = crashes.writer(&name).context("opening a segment writer of the crash store")?;
+    // The publisher outlives the first signal: requests that are being answered still publish.
+    let publisher_shutdown = CancellationToken::new();
+    let publisher = Publisher::start(&ctx.config.queue, &name, publisher_shutdown.clone())
+        .await
+        .context("opening the journal of unpublished crash ids")?;
+    watch_broker(&ctx, &publisher);
+
+    let intake = Arc::new(Intake::new(config.clone(), ctx.node.clone(), writer.clone(), publisher.clone()));
+    let routes = Router::new()
+        .route("/submit", post(submit::submit))
+        .with_state(intake)
+        // The limits are ours: they count what is on the wire and what it inflates to.
+        .layer(DefaultBodyLimit::disable())
+        .merge(daemon::health_routes(&ctx));
+
+    let listener = TcpListener::bind(config.listen)
+        .await
+        .with_context(|| format!("listening on {} (collector.listen in the configuration)", config.listen))?;
+    tracing::info!(address = %listener.local_addr()?, "taking crash reports");
+    ctx.ready();
+    let listener = BoundedListener::new(listener, config.max_connections, config.idle_timeout.get());
+    axum::serve(listener, routes).with_graceful_shutdown(ctx.shutdown.clone().cancelled_owned()).await?;
+
+    publisher.close(config.close_timeout.into()).await;
+    publisher_shutdown.cancel();
+    writer.close().await;
+    Ok(())
+}
+
+/// Shows the broker's state on the health page; a collector without a broker is healthy all the same.
+fn watch_broker(ctx: &daemon::Context<Sections>, publisher: &Publisher) {
+    let dependency = ctx.health.dependency("rabbitmq", Need::Optional);
+    let mut state = publisher.state();
+    let shutdown = ctx.shutdown.clone();
+    tokio::spawn(async move {
+        loop {
+            match &*state.borrow_and_update() {
+                BrokerState::Connected => dependency.up(),
+                BrokerState::Blocked { reason, .. }
+                | BrokerState::Disconnected { reason, .. }
+                | BrokerState::Refused { reason } => {
+                    dependency.down(reason.clone());
+                }
+            }
+            tokio::select! {
+                () = shutdown.cancelled() => break,
+                changed = state.changed() => if changed.is_err() { break },
+            }
+        }
+    });
+}

@@ -1,0 +1,135 @@
+//! What can go wrong with the crash store.
+
+use std::{io, path::PathBuf, sync::Arc, time::Duration};
+
+use crash::CrashId;
+
+/// Why the crash store could not do what it was asked to do.
+///
+/// One failure of the disk answers every save that waited for it, so errors can be cloned.
+#[derive(Debug, Clone, thiserror::Error)]
+pub enum Error {
+    /// The filesystem has no room left. Nothing that was answered is touched; saves work again once there is room.
+    #[error(
+        "no space left for the crash store while {doing}: free space on its filesystem, or drop old days (crashmill expire)"
+    )]
+    NoSpace {
+        /// What was being done, with its path.
+        doing: String,
+        /// What the operating system said.
+        #[source]
+        source: Arc<io::Error>,
+    },
+    /// The operating system refused something.
+    #[error("{doing}")]
+    Io {
+        /// What was being done, with its path.
+        doing: String,
+        /// What the operating system said.
+        #[source]
+        source: Arc<io::Error>,
+    },
+    /// A folder could not be synced before, so that nothing new in it can be promised to last.
+    #[error(
+        "the folder {} could not be synced before: check the disk and the kernel's log, then restart this writer",
+        path.display()
+    )]
+    UntrustedFolder {
+        /// The folder.
+        path: PathBuf,
+    },
+    /// The bytes of a frame are not the ones that were written, and no other frame of the crash is whole.
+    #[error("damaged frame at byte {offset} of {}: {what}; restore the segment from a copy", segment.display())]
+    Damaged {
+        /// The segment's path.
+        segment: PathBuf,
+        /// Where the frame's header stands in it.
+        offset: u64,
+        /// What is wrong.
+        what: String,
+    },
+    /// A later release of this program wrote it.
+    #[error(
+        "byte {offset} of {} was written by a later release (format {format}): upgrade this program",
+        segment.display()
+    )]
+    Newer {
+        /// The segment's path.
+        segment: PathBuf,
+        /// Where the frame's header stands in it.
+        offset: u64,
+        /// The format's version.
+        format: u32,
+    },
+    /// The crash is larger than a reader would accept.
+    #[error("crash {id} has {bytes} bytes, more than the {limit} that the crash store takes")]
+    TooLarge {
+        /// The crash.
+        id: CrashId,
+        /// Its size, uncompressed.
+        bytes: u64,
+        /// The most that is taken.
+        limit: u64,
+    },
+    /// The dumps of a raw crash do not fit what its metadata says of them.
+    #[error("crash {id} cannot be written as a tar: {what}")]
+    Unwritable {
+        /// The crash.
+        id: CrashId,
+        /// What does not fit.
+        what: String,
+    },
+    /// A writer's name that could not be a file name.
+    #[error("'{name}' is no writer name: use 1 to 100 of A-Z a-z 0-9 . _ -, and no dot in front")]
+    InvalidName {
+        /// The name.
+        name: String,
+    },
+    /// Every name that could be tried is held by a running writer.
+    #[error(
+        "'{name}' and its successors up to '{name}-{last}' are held by running writers: choose another name"
+    )]
+    NameTaken {
+        /// The name that was asked for.
+        name: String,
+        /// The last number that was tried.
+        last: u32,
+    },
+    /// The compression level is none that zstd knows.
+    #[error("crashstore.compression_level is {level}, and levels go from {min} to {max}: 3 is a good one")]
+    CompressionLevel {
+        /// The configured level.
+        level: i32,
+        /// The lowest level.
+        min: i32,
+        /// The highest level.
+        max: i32,
+    },
+    /// The writer was closed, or its thread died.
+    #[error("the writer '{name}' of the crash store is closed")]
+    Closed {
+        /// The writer's name.
+        name: String,
+    },
+    /// The disk did not answer in time. A save that timed out may or may not be there.
+    #[error("{doing} took longer than {} s: the disk or the machine is overloaded, or hangs", deadline.as_secs())]
+    TimedOut {
+        /// What was being done.
+        doing: String,
+        /// How long was waited.
+        deadline: Duration,
+    },
+}
+
+impl Error {
+    /// Says what was being done when the operating system refused.
+    pub(crate) fn io(doing: impl Into<String>, source: io::Error) -> Self {
+        let (doing, full) = (doing.into(), is_full(&source));
+        let source = Arc::new(source);
+        if full { Self::NoSpace { doing, source } } else { Self::Io { doing, source } }
+    }
+}
+
+fn is_full(error: &io::Error) -> bool {
+    matches!(error.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded)
+}

@@ -1,0 +1,230 @@
+//! Saving crashes.
+
+use std::{
+    sync::{Arc, mpsc},
+    time::Duration,
+};
+
+use crash::{CrashId, Place, ProcessedCrash, RawCrash};
+use tokio::sync::{AcquireError, OwnedSemaphorePermit, Semaphore, oneshot};
+
+use crate::{
+    Area, Error,
+    appender::{Appender, Frame, Limits},
+    commit::{self, Job, Order},
+    content::{Encoded, encode_json, encode_raw},
+    disk::{Disk, LocalDisk},
+    header,
+    layout::is_writer_name,
+    lock::WriterLock,
+    store::CrashStore,
+    tail,
+};
+
+/// So many crashes wait for the disk at a time, in whatever stage; further ones wait for their turn.
+const QUEUE: u32 = 1024;
+/// So much waits for the disk compressed, in KiB.
+const QUEUE_KIB: u32 = 256 << 10;
+/// A disk that has not saved a crash by then is broken; the client is better off with an answer.
+const SAVE_DEADLINE: Duration = Duration::from_secs(30);
+/// Everything accepted has been answered by then, or the disk hangs.
+const CLOSE_DEADLINE: Duration = Duration::from_secs(30);
+
+/// Saves crashes, in segments of its own. Cheap to clone; made by [`CrashStore::writer`].
+///
+/// Its name is free again when [`Writer::close`] returns, or some moments after the last clone was dropped.
+#[derive(Clone)]
+pub struct Writer {
+    inner: Arc<Inner>,
+}
+
+struct Inner {
+    name: String,
+    level: i32,
+    orders: mpsc::Sender<Order>,
+    queue: Arc<Semaphore>,
+    queue_kib: Arc<Semaphore>,
+    /// One core each: more at a time would only be slower.
+    compressing: Arc<Semaphore>,
+}
+
+impl std::fmt::Debug for Writer {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        formatter.debug_struct("Writer").field("name", &self.inner.name).finish_non_exhaustive()
+    }
+}
+
+impl CrashStore {
+    /// Opens a writer under a stable name, which every start of one daemon should use again: letters, digits, `.`,
+    /// `_` and `-`. A name that another process holds is passed over for `name-2`, then `name-3`, up to `name-64`.
+    ///
+    /// Cuts the torn tails that the last holder of the name left. Blocks on the disk.
+    ///
+    /// # Errors
+    /// [`Error::InvalidName`], [`Error::NameTaken`], or what the operating system refused.
+    pub fn writer(&self, name: &str) -> Result<Writer, Error> {
+        self.writer_on(name, Box::new(LocalDisk), Limits::default())
+    }
+
+    pub(crate) fn writer_on(
+        &self,
+        name: &str,
+        mut disk: Box<dyn Disk>,
+        limits: Limits,
+    ) -> Result<Writer, Error> {
+        if !is_writer_name(name) {
+            return Err(Error::InvalidName { name: name.to_owned() });
+        }
+        let layout = self.layout().clone();
+        self.create_folders()?;
+        let lock = WriterLock::take(&layout, name)?;
+        let (kept, _) = tail::recover(&mut *disk, &layout, &lock)?;
+        let name = lock.name.clone();
+
+        let appender = Appender::new(layout, disk, lock, limits, &kept);
+        let (orders, received) = mpsc::channel();
+        std::thread::Builder::new()
+            .name("crash-writer".to_owned())
+            .spawn(move || commit::run(&received, appender))
+            .map_err(|error| Error::io("starting the writer's thread", error))?;
+        let cores = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
+        Ok(Writer {
+            inner: Arc::new(Inner {
+                name,
+                level: self.compression_level(),
+                orders,
+                queue: Arc::new(Semaphore::new(QUEUE as usize)),
+                queue_kib: Arc::new(Semaphore::new(QUEUE_KIB as usize)),
+                compressing: Arc::new(Semaphore::new(cores)),
+            }),
+        })
+    }
+}
+
+/// What a crash looks like on its way to the thread.
+struct Compressed {
+    private: Option<Encoded>,
+    frame: Encoded,
+}
+
+impl Writer {
+    /// The name under which it writes; another than was asked for when that one was held.
+    #[must_use]
+    pub fn name(&self) -> &str {
+        &self.inner.name
+    }
+
+    /// Saves a raw crash, its private annotations in their own area. When this returns it is durable; the place is the
+    /// raw frame's.
+    ///
+    /// # Errors
+    /// Then nothing may be promised to the client. After [`Error::TimedOut`] the crash may be there all the same.
+    pub async fn save_raw(&self, crash: &RawCrash) -> Result<Place, Error> {
+        let (id, crash, level) = (crash.id(), crash.clone(), self.inner.level);
+        self.save(Area::Raw, id, 0, move || {
+            let private =
+                (!crash.private.is_empty()).then(|| encode_json(id, &crash.private, level)).transpose()?;
+            Ok(Compressed { private, frame: encode_raw(&crash, level)? })
+        })
+        .await
+    }
+
+    /// Saves a processed crash. When this returns it is durable.
+    ///
+    /// # Errors
+    /// As for [`Writer::save_raw`].
+    pub async fn save_processed(&self, crash: &ProcessedCrash) -> Result<Place, Error> {
+        let (id, attempt, level) = (crash.crash_id, crash.attempt, self.inner.level);
+        let crash = crash.clone();
+        self.save(Area::Processed, id, attempt, move || {
+            Ok(Compressed { private: None, frame: encode_json(id, &crash, level)? })
+        })
+        .await
+    }
+
+    async fn save(
+        &self,
+        area: Area,
+        id: CrashId,
+        attempt: u16,
+        compress: impl FnOnce() -> Result<Compressed, Error> + Send + 'static,
+    ) -> Result<Place, Error> {
+        tokio::time::timeout(SAVE_DEADLINE, self.save_unhurried(area, id, attempt, compress))
+            .await
+            .unwrap_or_else(|_| {
+                Err(Error::TimedOut { doing: format!("saving crash {id}"), deadline: SAVE_DEADLINE })
+            })
+    }
+
+    async fn save_unhurried(
+        &self,
+        area: Area,
+        id: CrashId,
+        attempt: u16,
+        compress: impl FnOnce() -> Result<Compressed, Error> + Send + 'static,
+    ) -> Result<Place, Error> {
+        let turn = self.permits(&self.inner.queue, 1).await?;
+        let core = self.permits(&self.inner.compressing, 1).await?;
+        let compressing = tokio::task::spawn_blocking(move || {
+            let compressed = compress();
+            drop(core);
+            // The turn goes along: a caller that goes away now must not make room for another crash in memory.
+            (compressed, turn)
+        });
+        let (compressed, turn) = compressing.await.map_err(|_| self.closed())?;
+        let Compressed { private, frame } = compressed?;
+
+        let bytes = u64::from(frame.len()) + private.as_ref().map_or(0, |private| u64::from(private.len()));
+        let kib = u32::try_from(bytes / 1024 + 1).unwrap_or(QUEUE_KIB).min(QUEUE_KIB);
+        let room = self.permits(&self.inner.queue_kib, kib).await?;
+
+        let flags = if private.is_some() { header::HAS_PRIVATE } else { 0 };
+        let framed = |encoded, flags| Frame { id, attempt, flags, encoded };
+        let (reply, answer) = oneshot::channel();
+        let job = Job {
+            area,
+            private: private.map(|encoded| framed(encoded, 0)),
+            frame: framed(frame, flags),
+            reply,
+            _room: [turn, room],
+        };
+        self.inner.orders.send(Order::Save(Box::new(job))).map_err(|_| self.closed())?;
+        answer.await.map_err(|_| self.closed())?
+    }
+
+    async fn permits(&self, from: &Arc<Semaphore>, count: u32) -> Result<OwnedSemaphorePermit, Error> {
+        from.clone().acquire_many_owned(count).await.map_err(|_: AcquireError| self.closed())
+    }
+
+    /// How many crashes are compressed and wait for the thread, or for the disk.
+    #[cfg(test)]
+    pub(crate) fn waiting(&self) -> usize {
+        QUEUE_KIB as usize - self.inner.queue_kib.available_permits()
+    }
+
+    fn closed(&self) -> Error {
+        Error::Closed { name: self.inner.name.clone() }
+    }
+
+    /// Waits until everything that was accepted is durable and answered, and gives the name back. Saves that other
+    /// clones begin from now on fail. Gives up after 30 s, which a hanging disk alone makes necessary.
+    pub async fn close(self) {
+        let closing = async {
+            // The queue is fair: with all of its places in hand nobody is on the way, and nobody else gets one.
+            let Ok(_all) = self.inner.queue.acquire_many(QUEUE).await else { return };
+            self.inner.queue.close();
+            let (done, closed) = oneshot::channel();
+            if self.inner.orders.send(Order::Close(done)).is_ok() {
+                // An error means that the thread has ended already.
+                let _closed = closed.await;
+            }
+        };
+        if tokio::time::timeout(CLOSE_DEADLINE, closing).await.is_err() {
+            tracing::error!(
+                writer = self.inner.name,
+                deadline_s = CLOSE_DEADLINE.as_secs(),
+                "the disk has not taken everything in time; what was not answered is lost with this process"
+            );
+        }
+    }
+}

@@ -1,0 +1,35 @@
+//! The PostgreSQL fact tables and every query on them.
+//!
+//! A processed crash becomes a [`CrashFact`], and a batch of them is saved by [`Facts::save`]: one row a crash, however often
+//! it comes. This crate alone contains SQL; the tables themselves are in `migrations/`, each column with a comment. It must
+//! not know queues, stores or how a crash is processed, and it decides nothing about a message: [`Error`] only says whether
+//! another try can help.
+//!
+//! Start reading at [`Facts::save`] in `save`, then `dimension`, which turns names into the numbers that a fact row holds,
+//! and `fact`, which makes any text of a client fit for a row. [`migrate`] brings the schema up to date.
+
+mod attempts;
+mod clean;
+mod config;
+mod connect;
+mod convert;
+mod dimension;
+mod dimensions;
+mod error;
+mod fact;
+mod migrate;
+mod read;
+mod save;
+mod statement;
+mod tls;
+mod version;
+mod write;
+
+pub use attempts::{Attempt, DeadLetter, Outcome};
+pub use config::{Config, PartitionStep, Tls};
+pub use connect::Facts;
+pub use error::Error;
+pub use fact::{CrashFact, Device, DumpFact, Gpu, ModuleFact};
+pub use migrate::{Migrated, SCHEMA, SchemaState, migrate, schema_state};
+pub use read::{DumpRow, FactRow};
+pub use save::Saved;

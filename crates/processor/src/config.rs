@@ -1,0 +1,23 @@
+//! The `[processor]` section.
+
+use serde::{Deserialize, Serialize};
+use settings::Duration;
+
+/// How crashes are processed.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Config {
+    /// How often a dump is walked that makes its worker die or overruns the deadline, before the crash is saved
+    /// with a status that says so.
+    pub walk_attempts: u16,
+    /// How many facts are saved in one transaction at most.
+    pub save_batch: usize,
+    /// The longest pause between two tries to reach a database that is down.
+    pub database_retry: Duration,
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        Self { walk_attempts: 2, save_batch: 32, database_retry: Duration::from_secs(10) }
+    }
+}

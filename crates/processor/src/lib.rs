@@ -1,0 +1,140 @@
+//! Takes crash ids from the queue and turns raw crashes into processed crashes and facts.
+//!
+//! The flow of one crash is in `process`: fetch, stackwalk, rules, signature, save, record, acknowledge. What
+//! becomes of a crash that failed is decided in one place, `outcome`. [`transform`] is the part without any
+//! service, for commands that process a single dump. Start reading at [`run`].
+
+mod config;
+mod metrics;
+mod outcome;
+mod process;
+mod rules;
+mod saver;
+mod transform;
+mod walk;
+
+use std::{sync::Arc, time::Duration};
+
+use anyhow::Context as _;
+use crashstore::CrashStore;
+use daemon::{Dependency, Need};
+use facts::Facts;
+use queue::{BrokerState, Consumer, Prefetch};
+use serde::Serialize;
+use stackwalk::{Pool, WorkerCommand};
+use tokio::task::JoinSet;
+
+pub use config::Config;
+pub use transform::{Circumstances, is_minidump, transform};
+
+use crate::{process::Processor, saver::Saver};
+
+/// How often the database is asked how it is.
+const ASK_DATABASE_EVERY: Duration = Duration::from_secs(10);
+
+/// The sections of the configuration that a processor reads.
+#[derive(Debug, Clone, Serialize)]
+pub struct Sections {
+    /// `[processor]`
+    pub processor: Config,
+    /// `[crashstore]`
+    pub crashstore: crashstore::Config,
+    /// `[queue]`
+    pub queue: queue::Config,
+    /// `[facts]`
+    pub facts: facts::Config,
+    /// `[stackwalk]`
+    pub stackwalk: stackwalk::Config,
+    /// How a worker process is started; it gets `[symbols]` and `[stackwalk]` along.
+    #[serde(skip)]
+    pub worker: WorkerCommand,
+}
+
+/// Turns queued raw crashes into processed crashes until asked to stop; then finishes those that it has begun.
+///
+/// # Errors
+/// When the crash store cannot be opened, the database's schema is not one that this release knows, or no worker
+/// can be started.
+pub async fn run(ctx: daemon::Context<Sections>) -> anyhow::Result<()> {
+    let name = format!("{}-processor", ctx.node);
+    let crashes = CrashStore::open(&ctx.config.crashstore).context("opening the crash store")?;
+    let writer = crashes.writer(&name).context("opening a segment writer of the crash store")?;
+    let facts = Facts::connect(&ctx.config.facts).await.context("connecting to PostgreSQL")?;
+    let pool = Pool::start(ctx.config.worker.clone(), &ctx.config.stackwalk)
+        .await
+        .context("starting the stackwalk workers")?;
+    let prefetch =
+        Prefetch { workers: ctx.config.stackwalk.workers, unsaved: ctx.config.processor.save_batch };
+    let mut consumer = Consumer::start(&ctx.config.queue, prefetch, ctx.shutdown.clone())
+        .await
+        .context("consuming from RabbitMQ")?;
+
+    let database = ctx.health.dependency("postgresql", Need::Required);
+    watch_database(&ctx, facts.clone(), database.clone());
+    let saver = Saver::start(facts.clone(), &ctx.config.processor, database, ctx.shutdown.clone());
+    let processor = Arc::new(Processor {
+        config: ctx.config.processor.clone(),
+        node: ctx.node.clone(),
+        crashes,
+        writer: writer.clone(),
+        facts,
+        pool: pool.clone(),
+        saver: saver.clone(),
+        shutdown: ctx.shutdown.clone(),
+    });
+    watch_broker(&ctx, &consumer);
+    ctx.ready();
+
+    // Each crash is acknowledged only after `process` has saved its result, so a processor that dies hands its
+    // crashes to the next one. The broker bounds how many are here at once: those not acknowledged yet.
+    let mut in_flight = JoinSet::new();
+    while let Some(delivery) = consumer.next().await {
+        let processor = Arc::clone(&processor);
+        in_flight.spawn(async move { processor.process(delivery).await });
+        while in_flight.try_join_next().is_some() {}
+    }
+    tracing::info!(crashes = in_flight.len(), "finishing the crashes in flight");
+    while in_flight.join_next().await.is_some() {}
+    drop(consumer);
+    pool.close().await;
+    writer.close().await;
+    Ok(())
+}
+
+/// Shows the broker's state on the health page.
+fn watch_broker(ctx: &daemon::Context<Sections>, consumer: &Consumer) {
+    let dependency = ctx.health.dependency("rabbitmq", Need::Required);
+    let mut state = consumer.state();
+    let shutdown = ctx.shutdown.clone();
+    tokio::spawn(async move {
+        loop {
+            match &*state.borrow_and_update() {
+                BrokerState::Connected => dependency.up(),
+                BrokerState::Blocked { reason, .. }
+                | BrokerState::Disconnected { reason, .. }
+                | BrokerState::Refused { reason } => {
+                    dependency.down(reason.clone());
+                }
+            }
+            tokio::select! {
+                () = shutdown.cancelled() => break,
+                changed = state.changed() => if changed.is_err() { break },
+            }
+        }
+    });
+}
+
+/// Asks the database now and then how it is, so that the health page knows it also when no crash comes.
+fn watch_database(ctx: &daemon::Context<Sections>, facts: Facts, database: Dependency) {
+    let shutdown = ctx.shutdown.clone();
+    // It was connected to a moment ago.
+    database.up();
+    tokio::spawn(async move {
+        while shutdown.run_until_cancelled(tokio::time::sleep(ASK_DATABASE_EVERY)).await.is_some() {
+            match facts.ping().await {
+                Ok(()) => database.up(),
+                Err(error) => database.down(error.to_string()),
+            }
+        }
+    });
+}

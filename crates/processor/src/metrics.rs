@@ -1,0 +1,37 @@
+//! The processor's metrics.
+
+use std::time::Instant;
+
+use metrics::{counter, histogram};
+
+use crate::rules::Outcome;
+
+/// What a processor counts. Labels are small closed sets.
+pub(crate) enum Metrics {}
+
+impl Metrics {
+    /// `crashmill_processor_jobs_total{result}`: every verdict on a delivery.
+    pub(crate) fn job(result: &'static str) {
+        counter!("crashmill_processor_jobs_total", "result" => result).increment(1);
+    }
+
+    /// `crashmill_processor_stage_seconds{stage}`: how long each stage of a crash took.
+    pub(crate) fn stage(stage: &'static str, started: Instant) {
+        histogram!("crashmill_processor_stage_seconds", "stage" => stage).record(started.elapsed());
+    }
+
+    /// `crashmill_processor_stackwalk_total{result}`: every dump that was walked.
+    pub(crate) fn stackwalk(result: &'static str) {
+        counter!("crashmill_processor_stackwalk_total", "result" => result).increment(1);
+    }
+
+    /// `crashmill_processor_rule_total{rule,outcome}`: every rule that ran.
+    pub(crate) fn rule(rule: &'static str, outcome: Outcome) {
+        let outcome = match outcome {
+            Outcome::Applied => "applied",
+            Outcome::Skipped => "skipped",
+            Outcome::Failed => "failed",
+        };
+        counter!("crashmill_processor_rule_total", "rule" => rule, "outcome" => outcome).increment(1);
+    }
+}

@@ -1,0 +1,175 @@
+//! The `[queue]` section of the configuration.
+
+use std::{fmt, path::PathBuf, time};
+
+use lapin::uri::AMQPUri;
+use serde::{Deserialize, Serialize};
+use settings::{Duration, Secret, ServiceUrl, Size};
+
+use crate::{error::Error, names::Names};
+
+/// Frames of this many bytes hold our messages with room to spare; lapin keeps two buffers of 32 frames a connection,
+/// which at the protocol's usual size would be 8 MiB.
+const FRAME_BYTES: u32 = 16 * 1024;
+/// The longest delay that RabbitMQ takes as a message's time to live, in milliseconds.
+const LONGEST_DELAY: time::Duration = time::Duration::from_millis(u32::MAX as u64);
+
+/// How crash ids go through RabbitMQ.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Config {
+    /// The broker: `amqp://user@host:5672/vhost`, or `amqps://` for TLS. The vhost `/` is written `%2f`.
+    pub url: ServiceUrl,
+    /// The password of the URL's user, when it is not part of the URL.
+    pub password: Secret,
+    /// Stands before the name of every queue and exchange, with a dot, so that several installations share a broker.
+    pub namespace: String,
+    /// How long a publish may wait for the broker's confirm before its id goes to the journal.
+    pub publish_timeout: Duration,
+    /// How long to wait before the second attempt, the third, and so on; the last one also for all that follow.
+    pub retry_delays: Vec<Duration>,
+    /// How often a crash is tried before it is dead.
+    pub max_attempts: u16,
+    /// Of so many ids taken while others wait too, one is from `reprocessing`.
+    pub reprocessing_every: u32,
+    /// How often both sides say that they are there; a connection that is silent for twice as long is given up.
+    pub heartbeat: Duration,
+    /// The longest wait between two attempts to reach the broker.
+    pub reconnect_delay: Duration,
+    /// Where ids wait on disk while the broker cannot take them: a folder a writer below this one.
+    pub journal: PathBuf,
+    /// The most that one writer's journal may hold.
+    pub journal_limit: Size,
+    /// How many ids a second go from the journal to the broker at most, so that new crashes are not held up.
+    pub journal_rate: u32,
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        Self {
+            url: "amqp://127.0.0.1:5672/%2f".parse().expect("the default is a URL"),
+            password: Secret::default(),
+            namespace: String::new(),
+            publish_timeout: Duration::from_secs(5),
+            retry_delays: vec![Duration::from_secs(10), Duration::from_secs(60), Duration::from_secs(600)],
+            max_attempts: 5,
+            reprocessing_every: 10,
+            heartbeat: Duration::from_secs(10),
+            reconnect_delay: Duration::from_secs(10),
+            journal: PathBuf::from("/var/lib/crashmill/journal"),
+            journal_limit: Size::gib(1),
+            journal_rate: 5_000,
+        }
+    }
+}
+
+impl Config {
+    /// The section as the rest of this crate wants it.
+    pub(crate) fn check(&self) -> Result<Checked, Error> {
+        if self.max_attempts == 0 {
+            return Err(Error::config("max_attempts", "one attempt is the least"));
+        }
+        if self.reprocessing_every == 0 || self.journal_rate == 0 {
+            return Err(Error::config("reprocessing_every and journal_rate", "they are at least 1"));
+        }
+        if self.publish_timeout.is_zero() || self.reconnect_delay.is_zero() {
+            return Err(Error::config("publish_timeout and reconnect_delay", "they are longer than nothing"));
+        }
+        if self.retry_delays.is_empty() {
+            return Err(Error::config("retry_delays", "give at least one delay"));
+        }
+        for delay in &self.retry_delays {
+            if delay.as_millis() == 0 || **delay > LONGEST_DELAY {
+                return Err(Error::config("retry_delays", "a delay is between 1ms and 49 days"));
+            }
+        }
+        Ok(Checked {
+            uri: self.uri()?,
+            names: Names::new(&self.namespace, &self.retry_delays)?,
+            publish_timeout: self.publish_timeout.get(),
+            max_attempts: self.max_attempts,
+            reprocessing_every: self.reprocessing_every,
+            reconnect_delay: self.reconnect_delay.get(),
+        })
+    }
+
+    fn uri(&self) -> Result<AMQPUri, Error> {
+        let url = self.url.with_password(&self.password);
+        let mut uri: AMQPUri =
+            url.expose().parse().map_err(|reason: String| Error::config("url", &reason))?;
+        // The URI parser sees only names and IPv4 addresses and would fall back to localhost.
+        if let Ok(parsed) = url::Url::parse(url.expose())
+            && let Some(url::Host::Ipv6(address)) = parsed.host()
+        {
+            uri.authority.host = address.to_string();
+        }
+        let heartbeat = u16::try_from(self.heartbeat.as_secs()).unwrap_or(0);
+        if heartbeat == 0 {
+            return Err(Error::config("heartbeat", "it is between 1s and 18h"));
+        }
+        uri.query.heartbeat = Some(heartbeat);
+        uri.query.frame_max = Some(uri.query.frame_max.unwrap_or(FRAME_BYTES));
+        Ok(uri)
+    }
+}
+
+/// The section after it was found to make sense.
+#[derive(Clone)]
+pub(crate) struct Checked {
+    pub(crate) uri: AMQPUri,
+    pub(crate) names: Names,
+    pub(crate) publish_timeout: time::Duration,
+    pub(crate) max_attempts: u16,
+    pub(crate) reprocessing_every: u32,
+    pub(crate) reconnect_delay: time::Duration,
+}
+
+impl fmt::Debug for Checked {
+    /// Without the URI, which holds the password.
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let broker = (&self.uri.authority.host, self.uri.authority.port);
+        formatter
+            .debug_struct("Checked")
+            .field("broker", &broker)
+            .field("names", &self.names)
+            .finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn refused(config: &Config) -> String {
+        config.check().expect_err("the section makes no sense").to_string()
+    }
+
+    #[test]
+    fn what_cannot_work_is_refused_with_its_key() {
+        let config = Config { retry_delays: Vec::new(), ..Config::default() };
+        assert!(refused(&config).contains("retry_delays"));
+        let config = Config { max_attempts: 0, ..Config::default() };
+        assert!(refused(&config).contains("max_attempts"));
+        let config = Config { url: "https://127.0.0.1/".parse().unwrap(), ..Config::default() };
+        assert!(refused(&config).contains("url"));
+        let config = Config { namespace: "a b".to_owned(), ..Config::default() };
+        assert!(refused(&config).contains("namespace"));
+    }
+
+    #[test]
+    fn an_ipv6_address_is_not_taken_for_localhost() {
+        let config = Config { url: "amqp://[::1]:5673/%2f".parse().unwrap(), ..Config::default() };
+        let uri = config.check().unwrap().uri;
+        assert_eq!((uri.authority.host.as_str(), uri.authority.port), ("::1", 5673));
+    }
+
+    #[test]
+    fn a_password_of_its_own_joins_the_url() {
+        let config = Config {
+            url: "amqp://crashmill@broker/%2f".parse().unwrap(),
+            password: Secret::new("s/e@c"),
+            ..Config::default()
+        };
+        assert_eq!(config.check().unwrap().uri.authority.userinfo.password, "s/e@c");
+    }
+}

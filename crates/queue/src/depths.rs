@@ -1,0 +1,67 @@
+//! How much waits on the broker.
+
+use std::time::Duration;
+
+use lapin::{
+    options::QueueDeclareOptions,
+    types::{FieldTable, ShortString},
+};
+
+use crate::{
+    config::Config,
+    error::{Error, within},
+    line::{ANSWER_TIMEOUT, Line},
+};
+
+/// The most that an answer may take in all.
+const LIMIT: Duration = Duration::from_secs(20);
+
+/// One queue, as the broker sees it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Depth {
+    /// The queue's name on the broker, with the namespace.
+    pub name: String,
+    /// How many messages wait; those that somebody has taken are not counted.
+    pub ready: u32,
+    /// How many take from it: three a processor, one for each work queue.
+    pub consumers: u32,
+}
+
+/// Asks for every queue of ours: the work queues, `dead`, and those of the retries. Changes nothing; a queue that is
+/// not there yet is left out.
+///
+/// # Errors
+/// When the broker cannot be asked, or does not answer in time.
+pub async fn depths(config: &Config) -> Result<Vec<Depth>, Error> {
+    let settings = config.check()?;
+    let asking = async {
+        let line = Line::open(&settings.uri, "status").await?;
+        let names = &settings.names;
+        let mut depths = Vec::new();
+        for queue in names.bound().chain(names.retries().iter().map(|retry| retry.name.clone())) {
+            match depth(&line, queue).await {
+                Ok(depth) => depths.push(depth),
+                Err(error) if error.is_not_found() => {}
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(depths)
+    };
+    tokio::time::timeout(LIMIT, asking)
+        .await
+        .map_err(|_| Error::Timeout { doing: "asking the broker for its queues".to_owned(), after: LIMIT })?
+}
+
+/// On a channel of its own, because the broker closes a channel that asks for what is not there.
+async fn depth(line: &Line, queue: ShortString) -> Result<Depth, Error> {
+    let channel = line.channel().await?;
+    let options = QueueDeclareOptions { passive: true, ..QueueDeclareOptions::durable() };
+    let doing = format!("asking for the queue {queue}");
+    let answer =
+        within(ANSWER_TIMEOUT, doing, channel.queue_declare(queue, options, FieldTable::default())).await?;
+    Ok(Depth {
+        name: answer.name().as_str().to_owned(),
+        ready: answer.message_count(),
+        consumers: answer.consumer_count(),
+    })
+}

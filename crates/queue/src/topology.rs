@@ -1,0 +1,113 @@
+//! What stands on the broker.
+//!
+//! | what | kind | arguments |
+//! |---|---|---|
+//! | exchange `crashmill` | direct, durable | - |
+//! | queues `priority`, `standard`, `reprocessing`, `dead` | quorum, durable; each bound to `crashmill` by its own name | `x-queue-type` |
+//! | exchange `retry.<delay>` | fanout, durable | - |
+//! | queue `retry.<delay>` | quorum, durable; bound to the exchange of its name | `x-queue-type`, `x-message-ttl`, `x-dead-letter-exchange` |
+//!
+//! A retry is published to the exchange of its delay with the work queue's name as routing key. When its time to live
+//! is over, the broker dead-letters it to `crashmill` with the key that it still has, so it comes home.
+//!
+//! That last step is at most once, which is what quorum queues do unless asked otherwise: a broker that is killed in
+//! just that moment may drop the message, and the sweep of the crash store brings the crash back. At-least-once
+//! dead-lettering would hold all waiting messages in the broker's memory, and needs `x-overflow=reject-publish` too.
+//! Who wants it sets `dead-letter-strategy=at-least-once` and `overflow=reject-publish` as a policy on `retry\..*`;
+//! as arguments they could never be changed without deleting the queue. The same holds for limits of every kind.
+//! This is valid on RabbitMQ 3.10 (the first whose quorum queues know a time to live) to 4.x.
+
+use lapin::{
+    Channel, ExchangeKind,
+    options::{ExchangeDeclareOptions, QueueBindOptions, QueueDeclareOptions},
+    types::{AMQPValue, FieldTable, ShortString},
+};
+
+use crate::{
+    config::Config,
+    error::{Error, within},
+    line::{ANSWER_TIMEOUT, Line},
+    names::{Names, Retry},
+};
+
+const DURABLE: ExchangeDeclareOptions = ExchangeDeclareOptions {
+    durable: true,
+    passive: false,
+    auto_delete: false,
+    internal: false,
+    nowait: false,
+};
+
+/// Makes everything that this crate needs on the broker, or finds that it is there already.
+///
+/// # Errors
+/// [`Error::Mismatch`] where something of the same name is different; whatever keeps us from asking.
+pub async fn declare(config: &Config) -> Result<(), Error> {
+    let settings = config.check()?;
+    let line = Line::open(&settings.uri, "topology").await?;
+    declare_on(&line, &settings.names).await
+}
+
+pub(crate) async fn declare_on(line: &Line, names: &Names) -> Result<(), Error> {
+    let channel = line.channel().await?;
+    declare_exchange(&channel, names.exchange(), ExchangeKind::Direct).await?;
+    for queue in names.bound() {
+        declare_queue(&channel, &queue, FieldTable::default()).await?;
+        bind(&channel, &queue, names.exchange(), queue.clone()).await?;
+    }
+    for Retry { delay, name } in names.retries() {
+        let mut arguments = FieldTable::default();
+        let milliseconds = i64::try_from(delay.as_millis()).unwrap_or(i64::MAX);
+        arguments.insert("x-message-ttl".into(), AMQPValue::LongLongInt(milliseconds));
+        arguments
+            .insert("x-dead-letter-exchange".into(), AMQPValue::LongString(names.exchange().as_str().into()));
+        declare_exchange(&channel, name.clone(), ExchangeKind::Fanout).await?;
+        declare_queue(&channel, name, arguments).await?;
+        bind(&channel, name, name.clone(), ShortString::default()).await?;
+    }
+    Ok(())
+}
+
+async fn declare_exchange(channel: &Channel, name: ShortString, kind: ExchangeKind) -> Result<(), Error> {
+    let what = format!("an exchange named {name}");
+    let expected = format!("durable, {}", if kind == ExchangeKind::Fanout { "fanout" } else { "direct" });
+    let declaring = channel.exchange_declare(name, kind, DURABLE, FieldTable::default());
+    within(ANSWER_TIMEOUT, format!("declaring {what}"), declaring)
+        .await
+        .map_err(|error| error.or_mismatch(what, expected))
+}
+
+async fn declare_queue(
+    channel: &Channel,
+    name: &ShortString,
+    mut arguments: FieldTable,
+) -> Result<(), Error> {
+    let what = format!("a queue named {name}");
+    arguments.insert("x-queue-type".into(), AMQPValue::LongString("quorum".into()));
+    let mut expected = "durable".to_owned();
+    for (key, value) in arguments.inner() {
+        let value = match value {
+            AMQPValue::LongString(text) => text.to_string(),
+            AMQPValue::LongLongInt(number) => number.to_string(),
+            _ => String::new(),
+        };
+        expected.push_str(&format!(", {key}={value}"));
+    }
+    let declaring = channel.queue_declare(name.clone(), QueueDeclareOptions::durable(), arguments);
+    within(ANSWER_TIMEOUT, format!("declaring {what}"), declaring)
+        .await
+        .map_err(|error| error.or_mismatch(what, expected))?;
+    Ok(())
+}
+
+async fn bind(
+    channel: &Channel,
+    queue: &ShortString,
+    exchange: ShortString,
+    key: ShortString,
+) -> Result<(), Error> {
+    let doing = format!("binding the queue {queue}");
+    let binding =
+        channel.queue_bind(queue.clone(), exchange, key, QueueBindOptions::default(), FieldTable::default());
+    within(ANSWER_TIMEOUT, doing, binding).await
+}

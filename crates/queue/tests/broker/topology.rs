@@ -1,0 +1,60 @@
+//! What stands on the broker, and what does not belong there.
+
+use lapin::{
+    Connection, ConnectionProperties,
+    options::{QueueDeclareOptions, QueueDeleteOptions},
+    types::FieldTable,
+};
+use queue::{BrokerState, Error, declare, depths};
+
+use crate::support::{SOON, config, consumer, publisher, reaches};
+
+#[tokio::test(flavor = "multi_thread")]
+async fn everything_is_declared_once_and_found_there_the_second_time() {
+    let folder = tempfile::tempdir().unwrap();
+    let config = config("declared", folder.path());
+    assert_eq!(depths(&config).await.unwrap(), [], "asking changes nothing");
+
+    declare(&config).await.unwrap();
+    declare(&config).await.unwrap();
+
+    let names: Vec<String> = depths(&config).await.unwrap().into_iter().map(|depth| depth.name).collect();
+    let expected = ["priority", "standard", "reprocessing", "dead", "retry.200ms", "retry.600ms"];
+    assert_eq!(names, expected.map(|name| format!("{}.{name}", config.namespace)));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_queue_that_somebody_else_has_declared_is_explained_and_not_fought() {
+    let folder = tempfile::tempdir().unwrap();
+    let config = config("foreign", folder.path());
+    let name = format!("{}.standard", config.namespace);
+    let broker = Connection::connect(&testing::amqp_url(), ConnectionProperties::default()).await.unwrap();
+    let channel = broker.create_channel().await.unwrap();
+    let options = QueueDeclareOptions { durable: true, ..QueueDeclareOptions::default() };
+    channel.queue_declare(name.clone().into(), options, FieldTable::default()).await.unwrap();
+
+    let refused = declare(&config).await.unwrap_err();
+    assert!(matches!(refused, Error::Mismatch { .. }) && refused.is_final());
+    let text = refused.to_string();
+    for part in [name.as_str(), "x-queue-type", "quorum", "delete_queue", "queue.namespace"] {
+        assert!(text.contains(part), "{part:?} is not in: {text}");
+    }
+
+    let publisher = publisher(&config).await;
+    reaches(&publisher, |state| matches!(state, BrokerState::Refused { .. })).await;
+    let mut consumer = consumer(&config, 1).await;
+    assert!(tokio::time::timeout(SOON, consumer.next()).await.unwrap().is_none());
+    assert!(matches!(&*consumer.state().borrow(), BrokerState::Refused { reason } if reason.contains(&name)));
+
+    channel.queue_delete(name.into(), QueueDeleteOptions::default()).await.unwrap();
+    declare(&config).await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_broker_that_is_not_there_is_named_with_its_address() {
+    let folder = tempfile::tempdir().unwrap();
+    let nobody = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    let config = crate::support::through(&config("nobody", folder.path()), &format!("amqp://{nobody}/%2f"));
+    let error = declare(&config).await.unwrap_err().to_string();
+    assert!(error.contains(&nobody.to_string()), "{error}");
+}
