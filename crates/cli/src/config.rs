@@ -75,3 +75,26 @@ impl Said {
         in_file || std::env::var_os(Setting::new(section, key, "").variable()).is_some()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const EXAMPLE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../../deploy/crashmill.toml");
+
+    #[test]
+    fn the_shipped_configuration_says_the_defaults() {
+        let shipped: Config = settings::load(Some(Path::new(EXAMPLE)), std::iter::empty()).unwrap();
+        assert_eq!(settings::show(&shipped), settings::show(&Config::default()));
+    }
+
+    #[test]
+    fn the_shipped_configuration_names_every_key() {
+        let text = fs::read_to_string(EXAMPLE).unwrap();
+        for line in settings::show(&Config::default()).lines() {
+            let Some((key, _)) = line.split_once(" = ") else { continue };
+            let named = text.lines().any(|line| line.trim_start_matches('#').starts_with(&format!("{key} = ")));
+            assert!(named, "{key} is not in deploy/crashmill.toml");
+        }
+    }
+}

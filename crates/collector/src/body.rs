@@ -4,9 +4,10 @@ use std::{
     io,
     pin::Pin,
     sync::{
-        Arc,
+        Arc, Mutex, PoisonError,
         atomic::{AtomicU64, Ordering},
     },
+    task::{Context, Poll},
 };
 
 use async_compression::tokio::bufread::{GzipDecoder, ZlibDecoder, ZstdDecoder};
@@ -23,6 +24,35 @@ use crate::{answer::Malformed, payload::Encoding};
 
 /// Decoded bytes, until the end or the first error.
 pub(crate) type Decoded = Pin<Box<dyn Stream<Item = Result<Bytes, BodyError>> + Send>>;
+
+/// A stream of which another handle can read what a first reader left.
+#[derive(Clone)]
+pub(crate) struct Shared(Arc<Mutex<Decoded>>);
+
+impl Shared {
+    pub(crate) fn new(stream: Decoded) -> Self {
+        Self(Arc::new(Mutex::new(stream)))
+    }
+
+    /// Reads to the end, so that lengths, checksums and limits hold for the whole body.
+    ///
+    /// # Errors
+    /// The first error that the rest of the body brings.
+    pub(crate) async fn drain(mut self) -> Result<(), BodyError> {
+        while let Some(chunk) = self.next().await {
+            chunk?;
+        }
+        Ok(())
+    }
+}
+
+impl Stream for Shared {
+    type Item = Result<Bytes, BodyError>;
+
+    fn poll_next(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Self::Item>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).as_mut().poll_next(context)
+    }
+}
 
 /// Why a body ended early.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]

@@ -10,7 +10,7 @@ use multer::{Field, Multipart};
 
 use crate::{
     answer::Malformed,
-    body::{self, BodyError, Limits},
+    body::{self, BodyError, Limits, Shared},
     config::Config,
     content_type,
     payload::{Payload, ReceivedDump},
@@ -41,10 +41,16 @@ impl From<multer::Error> for ExtractError {
         let multer::Error::StreamReadFailed(source) = error else {
             return Self::Malformed(Malformed::InvalidStructure);
         };
-        match source.downcast_ref::<BodyError>() {
-            Some(BodyError::TooLarge) => Self::Malformed(Malformed::TooLarge),
-            Some(BodyError::BadEncoding) => Self::Malformed(Malformed::BadEncoding),
-            Some(BodyError::Aborted) | None => Self::Aborted,
+        source.downcast_ref::<BodyError>().copied().map_or(Self::Aborted, Self::from)
+    }
+}
+
+impl From<BodyError> for ExtractError {
+    fn from(error: BodyError) -> Self {
+        match error {
+            BodyError::TooLarge => Self::Malformed(Malformed::TooLarge),
+            BodyError::BadEncoding => Self::Malformed(Malformed::BadEncoding),
+            BodyError::Aborted => Self::Aborted,
         }
     }
 }
@@ -74,12 +80,14 @@ pub(crate) async fn extract(
 
     let (decoded, sizes) = body::decode(body, encoding, limits);
     let mut parts = Parts::new(config);
-    let mut multipart = Multipart::new(decoded, boundary);
+    let whole = Shared::new(decoded);
+    let mut multipart = Multipart::new(whole.clone(), boundary);
     let read = async {
         while let Some(field) = multipart.next_field().await? {
             parts.take(field).await?;
         }
-        Ok(())
+        // Behind the last delimiter there is still the checksum of an encoding, and whatever else was announced.
+        whole.drain().await.map_err(ExtractError::from)
     };
     match read.await {
         Err(ExtractError::Malformed(Malformed::InvalidStructure)) if sizes.wire() == 0 => {

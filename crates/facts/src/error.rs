@@ -129,11 +129,16 @@ pub(crate) fn is_passing(error: &tokio_postgres::Error) -> bool {
 }
 
 fn fault_of(error: &tokio_postgres::Error) -> Fault {
-    let Some(code) = error.code() else {
-        // Without the server's word it is the connection that failed, but for a value that could not be written.
-        return if is_conversion(error) { Fault::Data } else { Fault::Database };
-    };
-    match (code.code(), code.code().get(..2)) {
+    match error.code() {
+        Some(code) => fault_of_code(code.code()),
+        None if is_conversion(error) => Fault::Data,
+        // Without the server's word it is the connection that failed.
+        None => Fault::Database,
+    }
+}
+
+fn fault_of_code(code: &str) -> Fault {
+    match (code, code.get(..2)) {
         // Deadlock, serialization failure, a lock or a statement that took too long: another try may have better luck.
         (_, Some("40")) | ("55P03" | "57014", _) => Fault::Moment,
         // A value out of range, a violated constraint, a row twice or too large: this data will never be taken.
@@ -158,5 +163,29 @@ pub(crate) fn describe(error: &(dyn std::error::Error + 'static)) -> String {
         Some(cause) if error.to_string() == "db error" => describe(cause),
         Some(cause) => format!("{error}: {}", describe(cause)),
         None => error.to_string(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn codes_tell_the_database_the_moment_and_the_data_apart() {
+        for (fault, codes) in [
+            // Connection lost, too many, disk full, shutdown, starting up, read-only, no table, no right, no database.
+            (
+                Fault::Database,
+                &["08006", "53300", "53100", "57P01", "57P03", "25006", "42P01", "42501", "3D000"][..],
+            ),
+            // Serialization, deadlock, lock timeout, statement timeout.
+            (Fault::Moment, &["40001", "40P01", "55P03", "57014"]),
+            // NUL in text, out of range, bad text, violated CHECK, an index row too large.
+            (Fault::Data, &["22021", "22003", "22P02", "23514", "54000"]),
+        ] {
+            for code in codes {
+                assert_eq!(fault_of_code(code), fault, "{code}");
+            }
+        }
     }
 }
