@@ -75,7 +75,7 @@ impl Intake {
         match self.publisher.publish(QueueName::Standard, &message).await {
             Ok(Published::Confirmed) => {}
             Ok(Published::Journaled) => {
-                tracing::debug!(crash_id = %id, "the broker did not confirm; the id is journaled")
+                tracing::debug!(crash_id = %id, "the broker did not confirm; the id is journaled");
             }
             // The crash is durable, so the client is told so; the sweep of the store finds what no queue knows.
             Err(error) => {

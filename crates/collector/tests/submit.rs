@@ -145,7 +145,8 @@ async fn a_report_that_cannot_be_understood_is_answered_with_the_reason() {
     let bomb = read(GzipEncoder::new(&vec![0; 1 << 20][..])).await;
     let whole = read(GzipEncoder::new(&plain[..])).await;
 
-    let cases: Vec<(&[(&str, &str)], Vec<u8>, Answer)> = vec![
+    type Case<'a> = (&'a [(&'a str, &'a str)], Vec<u8>, Answer);
+    let cases: Vec<Case<'_>> = vec![
         (&[], plain.clone(), discarded(400, "no_content_type")),
         (&[("Content-Type", "text/plain")], plain.clone(), discarded(400, "wrong_content_type")),
         (&[("Content-Type", "multipart/form-data")], plain.clone(), discarded(400, "no_boundary")),

@@ -44,7 +44,7 @@ pub enum ThrottleDigit {
 pub enum IdError {
     /// Not 32 hex digits in the form of a UUID.
     #[error(
-        "a crash id is a UUID such as 1047b2a3-5c1f-4c0e-9d5a-2f1b6d261123, with or without 'bp-' before it"
+        "a crash id is a UUID such as 1047b2a3-5c1f-4c0e-9d5a-2f1b60261123, with or without 'bp-' before it"
     )]
     NotAUuid,
     /// A UUID, but of another version or variant.

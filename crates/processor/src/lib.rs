@@ -93,12 +93,19 @@ pub async fn run(ctx: daemon::Context<Sections>) -> anyhow::Result<()> {
         in_flight.spawn(async move { processor.process(delivery).await });
         while in_flight.try_join_next().is_some() {}
     }
+    let refused = match &*consumer.state().borrow() {
+        BrokerState::Refused { reason } => Some(reason.clone()),
+        _ => None,
+    };
     tracing::info!(crashes = in_flight.len(), "finishing the crashes in flight");
     while in_flight.join_next().await.is_some() {}
     drop(consumer);
     pool.close().await;
     writer.close().await;
-    Ok(())
+    match refused {
+        Some(reason) => Err(anyhow::anyhow!(reason).context("consuming from RabbitMQ")),
+        None => Ok(()),
+    }
 }
 
 /// Shows the broker's state on the health page.

@@ -48,7 +48,11 @@ impl Processor {
             Metrics::stage("total", started);
             match told {
                 Ok(()) => {
-                    tracing::debug!(verdict, duration_ms = started.elapsed().as_millis(), "the crash is done")
+                    tracing::debug!(
+                        verdict,
+                        duration_ms = started.elapsed().as_millis(),
+                        "the crash is done"
+                    );
                 }
                 // The broker delivers it again, and doing it again gives the same row.
                 Err(error) => tracing::warn!(verdict, %error, "the verdict did not reach the broker"),

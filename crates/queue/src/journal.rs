@@ -9,7 +9,7 @@
 //! A process that starts takes over the folders of writers that are gone: those whose lock is free.
 //!
 //! `segment` is the files, `folder` the locks, `writer` the one thread that appends, `ledger` what is known of all
-//! that stands on disk, and `drain` the way out.
+//! that stands on disk, `drain` the way out, and `outside` what other processes may see.
 
 mod drain;
 mod folder;

@@ -13,7 +13,7 @@ use minidumper::{Client, SocketName};
 use crate::level::{Damage, Level, load_level};
 
 /// Small, so that a dump of the overflowed stack is small too.
-const LOADER_STACK: usize = 128 * 1024;
+const LOADER_STACK: usize = 64 * 1024;
 
 /// Plays until the level crashes it. Returns only if it did not.
 #[inline(never)]

@@ -4,14 +4,14 @@
 use std::fs::File;
 use std::io;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, ExitCode, ExitStatus};
+use std::process::{Child, Command, ExitCode, ExitStatus, Stdio};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Sender, channel};
 use std::thread;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
-use anyhow::{Context as _, bail};
+use anyhow::{Context as _, anyhow, bail};
 use clap::ValueEnum as _;
 use minidumper::{LoopAction, MinidumpBinary, Server, ServerHandler, SocketName};
 
@@ -19,7 +19,6 @@ use crate::level::Damage;
 
 /// By then the game has crashed and its dump is written, on the slowest machine too.
 const DEADLINE: Duration = Duration::from_secs(60);
-const POLL: Duration = Duration::from_millis(5);
 
 /// Runs the game until it crashes; its minidump is at `minidump`, whole, when this returns.
 pub(crate) fn watch(minidump: &Path, crash: Damage) -> anyhow::Result<ExitCode> {
@@ -36,14 +35,20 @@ pub(crate) fn watch(minidump: &Path, crash: Damage) -> anyhow::Result<ExitCode> 
         let stop = Arc::clone(&stop);
         move || server.run(writer, &stop, None)
     });
-    let ended = wait(&mut game);
+    let in_time = wait_for_end_of_output(&mut game);
+    if !in_time {
+        game.kill().context("ending the game")?;
+    }
     stop.store(true, Ordering::Relaxed);
     match served.join() {
         Ok(served) => served.context("listening to the game")?,
         Err(_) => bail!("the thread that listens to the game panicked"),
     }
+    if !in_time {
+        bail!("the game had not crashed after {} seconds", DEADLINE.as_secs());
+    }
 
-    let ended = ended?;
+    let ended = game.wait().context("waiting for the game")?;
     match result.try_recv() {
         Ok(written) => written.with_context(|| format!("writing the minidump {}", minidump.display()))?,
         Err(_) => bail!("the game left no minidump: it ended with {ended}"),
@@ -62,20 +67,26 @@ fn start(socket: &Path, minidump: &Path, crash: Damage) -> anyhow::Result<Child>
         .arg(minidump)
         .args(["--crash", crash.get_name()])
         .env_clear()
+        .stdout(Stdio::piped())
         .spawn()
         .context("starting the game")
 }
 
-fn wait(game: &mut Child) -> anyhow::Result<ExitStatus> {
-    let deadline = Instant::now() + DEADLINE;
-    while Instant::now() < deadline {
-        if let Some(ended) = game.try_wait().context("waiting for the game")? {
-            return Ok(ended);
+/// Whether the game ended in time. It says nothing, but its output ends when it does.
+///
+/// To wait for the process itself is forbidden until its minidump is written: the writer stops the game's threads and
+/// waits for their stops, and whichever thread of this process waits first is told of them.
+fn wait_for_end_of_output(game: &mut Child) -> bool {
+    let output = game.stdout.take();
+    let (ended, end) = channel();
+    thread::spawn(move || {
+        if let Some(mut output) = output {
+            // However reading ends, there is nothing more to come.
+            io::copy(&mut output, &mut io::sink()).ok();
         }
-        thread::sleep(POLL);
-    }
-    game.kill().and_then(|()| game.wait()).context("ending the game")?;
-    bail!("the game had not crashed after {} seconds", DEADLINE.as_secs())
+        ended.send(()).ok();
+    });
+    end.recv_timeout(DEADLINE).is_ok()
 }
 
 /// What a shell makes of a process that a signal ended.
@@ -98,20 +109,32 @@ struct Writer {
     written: Sender<anyhow::Result<()>>,
 }
 
+impl Writer {
+    fn tell(&self, written: anyhow::Result<()>) {
+        // Nobody receives it only where the monitor has given up already.
+        self.written.send(written).ok();
+    }
+}
+
 impl ServerHandler for Writer {
     fn create_minidump_file(&self) -> io::Result<(File, PathBuf)> {
         let mut name = self.minidump.clone().into_os_string();
         name.push(".part");
         let path = PathBuf::from(name);
-        Ok((File::create(&path)?, path))
+        match File::create(&path) {
+            Ok(file) => Ok((file, path)),
+            Err(error) => {
+                self.tell(Err(anyhow!("{error}")));
+                Err(error)
+            }
+        }
     }
 
     fn on_minidump_created(&self, result: Result<MinidumpBinary, minidumper::Error>) -> LoopAction {
         let renamed = result
             .map_err(anyhow::Error::from)
             .and_then(|dump| std::fs::rename(&dump.path, &self.minidump).context("giving it its name"));
-        // Nobody receives it only where the monitor has given up already.
-        self.written.send(renamed).ok();
+        self.tell(renamed);
         LoopAction::Exit
     }
 

@@ -102,11 +102,12 @@ impl Demo {
         print!("{}", self.crashmill(&["store", "get", &id, "--data", &data])?);
 
         step("Its fact, a row in PostgreSQL");
-        println!("{}", serde_json::to_string_pretty(&whereabouts["fact"])?);
+        println!("{}", serde_json::to_string_pretty(&whereabouts.get("fact"))?);
 
         step("To look further");
         let crashmill = self.programs.join("crashmill");
-        for command in [format!("where {id}"), "status".to_owned(), "store list".to_owned()] {
+        for command in [format!("where {id}"), "status".to_owned(), "store list".to_owned(), "sql".to_owned()]
+        {
             eprintln!("  {} {command} --data {data}", crashmill.display());
         }
         Ok(())
@@ -150,7 +151,7 @@ impl Demo {
         loop {
             let whereabouts: Value =
                 serde_json::from_str(&self.quietly(&["where", id, "--data", data, "--json"])?)?;
-            match whereabouts["state"].as_str() {
+            match whereabouts.get("state").and_then(Value::as_str) {
                 Some("processed") => return Ok(whereabouts),
                 state if Instant::now() > deadline => {
                     bail!("the crash is still {}", state.unwrap_or("nowhere"))

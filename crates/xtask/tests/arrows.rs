@@ -41,7 +41,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
         ],
     ),
     ("testing", &["crash"]),
-    ("xtask", &["debugfiles", "servers"]),
+    ("xtask", &["servers"]),
 ];
 
 /// Libraries that one crate alone may link; `testing` makes databases and dumps for tests.

@@ -79,8 +79,7 @@ impl Collector {
             .expect("it answers in time")
             .ok();
         let answer = String::from_utf8(answer).expect("an answer is text");
-        let (head, body) =
-            answer.split_once("\r\n\r\n").unwrap_or_else(|| panic!("no whole answer: {answer:?}"));
+        let (head, body) = answer.split_once("\r\n\r\n").expect(&answer);
         let status =
             head.split(' ').nth(1).and_then(|status| status.parse().ok()).expect("an answer has a status");
         (status, body.to_owned())

@@ -2,11 +2,12 @@
 
 use std::{process::Command, time::Duration};
 
-use queue::BrokerState;
+use crash::QueueName;
+use queue::{BrokerState, Config};
 
 use crate::{
     proxy::{Network, Proxy},
-    support::{SOON, config, connected, reaches, through},
+    support::{SOON, config, connected, message, reaches, through},
 };
 
 /// Set in the process whose threads are counted: in this one other tests have connections of their own.
@@ -28,9 +29,13 @@ async fn connections_that_fell_silent_leave_no_thread_behind() {
 async fn fall_silent_again_and_again() {
     let folder = tempfile::tempdir().unwrap();
     let proxy = Proxy::start(Network::Good).await;
-    let publisher = connected(&through(&config("threads", folder.path()), &proxy.url())).await;
+    // The publish times out long before a heartbeat is missed, which would make lapin end the connection by itself.
+    let patient =
+        Config { heartbeat: settings::Duration::from_secs(600), ..config("threads", folder.path()) };
+    let publisher = connected(&through(&patient, &proxy.url())).await;
     assert_eq!(connection_threads(), 1);
     proxy.set(Network::BlackHole);
+    publisher.publish(QueueName::Standard, &message(1)).await.unwrap();
     reaches(&publisher, |state| *state != BrokerState::Connected).await;
     publisher.close(Duration::ZERO).await;
 
