@@ -14,6 +14,9 @@ use crate::header::{self, Header};
 
 /// One read takes the header and the first bytes of the frame, which say whether it is erased.
 const PROBE: usize = 128;
+/// After a frame below this size the next headers are read in one go.
+const SMALL: u32 = 4 << 10;
+const AHEAD: usize = 64 << 10;
 const CHUNK: usize = 1 << 20;
 /// What a reader takes into memory at most: the largest content, and zstd's worst case of making it larger.
 const MAX_FRAME: u32 = (1 << 30) + (16 << 20);
@@ -64,6 +67,22 @@ pub(crate) struct Scan {
     pub(crate) durable: u64,
 }
 
+/// What a scan has read ahead: private annotations are a few hundred bytes each, and a minute may have thousands.
+struct Window {
+    start: u64,
+    bytes: Vec<u8>,
+    /// How much is read at a time.
+    ahead: usize,
+    /// The length of the file when it was last asked for.
+    len: u64,
+}
+
+impl Default for Window {
+    fn default() -> Self {
+        Self { start: 0, bytes: Vec::new(), ahead: PROBE, len: 0 }
+    }
+}
+
 /// A segment that is open for reading.
 pub(crate) struct Segment {
     file: File,
@@ -103,7 +122,7 @@ impl Segment {
 
     /// The frame whose header stands at `offset`, if one does.
     pub(crate) fn entry(&self, offset: u64) -> io::Result<Option<Entry>> {
-        Ok(match self.at(offset)? {
+        Ok(match self.at(offset, &mut Window::default())? {
             At::Entry(entry) => Some(entry),
             At::End | At::Unfinished | At::Unreadable => None,
         })
@@ -112,9 +131,10 @@ impl Segment {
     /// Reads all headers, over the frames between them.
     pub(crate) fn scan(&self) -> io::Result<Scan> {
         let mut scan = Scan { entries: Vec::new(), gaps: Vec::new(), end: 0, tail: Tail::None, durable: 0 };
+        let mut window = Window::default();
         let mut offset = 0;
         loop {
-            match self.at(offset)? {
+            match self.at(offset, &mut window)? {
                 At::Entry(entry) => {
                     offset = entry.header.end();
                     scan.end = offset;
@@ -140,25 +160,55 @@ impl Segment {
         }
     }
 
-    fn at(&self, offset: u64) -> io::Result<At> {
-        let len = self.len()?;
-        if offset >= len {
+    fn at(&self, offset: u64, window: &mut Window) -> io::Result<At> {
+        if offset >= window.len {
+            window.len = self.len()?;
+        }
+        if offset >= window.len {
             return Ok(At::End);
         }
-        let mut probe = [0; PROBE];
-        let read = self.read(&mut probe, offset)?;
-        let bytes = probe.get(..read).unwrap_or_default();
+        let bytes = self.peek(offset, window)?;
         let Some(header) = Header::read(bytes, offset) else {
             return Ok(if bytes.len() < header::FIXED { At::Unfinished } else { At::Unreadable });
         };
-        if header.end() > len {
+        let seen = usize::try_from(header.len).ok().and_then(|len| bytes.get(len..)?.first_chunk().copied());
+        let head = match seen {
+            Some(head) => head,
+            None => {
+                let mut head = [0; header::HEAD];
+                if self.read(&mut head, header.frame_start())? < head.len() {
+                    return Ok(At::Unfinished);
+                }
+                head
+            }
+        };
+        if header.end() > window.len {
+            window.len = self.len()?;
+        }
+        if header.end() > window.len {
             return Ok(At::Unfinished);
         }
-        let mut head = [0; header::HEAD];
-        if self.read(&mut head, header.frame_start())? < head.len() {
-            return Ok(At::Unfinished);
-        }
+        window.ahead = if header.frame_len < SMALL { AHEAD } else { PROBE };
         Ok(At::Entry(Entry { header, erased: head == header.erasure() }))
+    }
+
+    /// What stands at `offset`, from the window if it is there.
+    fn peek<'a>(&self, offset: u64, window: &'a mut Window) -> io::Result<&'a [u8]> {
+        let inside = |window: &Window| {
+            let at = usize::try_from(offset.checked_sub(window.start)?).ok()?;
+            (window.bytes.len().checked_sub(at)? >= PROBE).then_some(at)
+        };
+        let at = match inside(window) {
+            Some(at) => at,
+            None => {
+                window.bytes.resize(window.ahead, 0);
+                let read = self.read(&mut window.bytes, offset)?;
+                window.bytes.truncate(read);
+                window.start = offset;
+                0
+            }
+        };
+        Ok(window.bytes.get(at..).unwrap_or_default())
     }
 
     /// Looks for the next sound header after unreadable bytes. A header names its own place, so that bytes inside a
