@@ -60,6 +60,8 @@ pub(crate) enum Command {
     /// Add symbol files
     #[command(subcommand)]
     Symbols(commands::symbols::Command),
+    /// Open psql on the facts, or run one query
+    Sql(commands::sql::Args),
     /// Bring the database's schema up to this release
     Migrate(commands::migrate::Args),
     /// Check and show the configuration

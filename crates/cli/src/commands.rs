@@ -4,6 +4,7 @@ pub(crate) mod config;
 pub(crate) mod migrate;
 pub(crate) mod process;
 pub(crate) mod roles;
+pub(crate) mod sql;
 pub(crate) mod stackwalk;
 pub(crate) mod status;
 pub(crate) mod store;

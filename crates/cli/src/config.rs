@@ -56,8 +56,12 @@ impl Setting {
 
     /// The environment variable that says the same.
     fn variable(&self) -> String {
-        format!("CRASHMILL__{}__{}", self.section.to_uppercase(), self.key.to_uppercase())
+        variable(self.section, self.key)
     }
+}
+
+fn variable(section: &str, key: &str) -> String {
+    format!("CRASHMILL__{}__{}", section.to_uppercase(), key.to_uppercase())
 }
 
 /// Which keys a configuration file and the environment say.
@@ -70,9 +74,12 @@ impl Said {
         Ok(Self(text.parse().unwrap_or_default()))
     }
 
+    /// Whether the key is said, itself or by a file that holds its value.
     pub(crate) fn has(&self, section: &'static str, key: &'static str) -> bool {
-        let in_file = self.0.get(section).and_then(|table| table.get(key)).is_some();
-        in_file || std::env::var_os(Setting::new(section, key, "").variable()).is_some()
+        [key.to_owned(), format!("{key}_file")].iter().any(|key| {
+            let in_file = self.0.get(section).and_then(|table| table.get(key)).is_some();
+            in_file || std::env::var_os(variable(section, key)).is_some()
+        })
     }
 }
 
@@ -93,7 +100,8 @@ mod tests {
         let text = fs::read_to_string(EXAMPLE).unwrap();
         for line in settings::show(&Config::default()).lines() {
             let Some((key, _)) = line.split_once(" = ") else { continue };
-            let named = text.lines().any(|line| line.trim_start_matches('#').starts_with(&format!("{key} = ")));
+            let named =
+                text.lines().any(|line| line.trim_start_matches('#').starts_with(&format!("{key} = ")));
             assert!(named, "{key} is not in deploy/crashmill.toml");
         }
     }

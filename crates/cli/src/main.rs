@@ -42,6 +42,7 @@ fn main() -> ExitCode {
         Command::Status(args) => commands::status::run(&place, &args),
         Command::Store(command) => commands::store::run(&place, &command),
         Command::Symbols(command) => commands::symbols::run(&place, &command),
+        Command::Sql(args) => commands::sql::run(&place, &args),
         Command::Migrate(args) => commands::migrate::run(&place, &args),
         Command::Config(command) => commands::config::run(&place, &command),
     };

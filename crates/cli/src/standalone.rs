@@ -9,7 +9,9 @@ mod roles;
 mod service;
 
 use std::{
+    io,
     net::{SocketAddr, TcpListener},
+    ops::Range,
     path::PathBuf,
     process::ExitCode,
     sync::Arc,
@@ -29,6 +31,14 @@ pub(crate) use folder::{Folder, State};
 use roles::Role;
 use service::{Service, StopOrder, Supervised};
 
+/// The roles, in the order in which they are started.
+const ROLES: [&str; 2] = ["collector", "processor"];
+/// Where free ports are looked for: below those that systems give to outgoing connections, so that none of these has
+/// the collector's when it is started again.
+const PORTS: Range<u16> = 20_000..30_000;
+const PORTS_TRIED: usize = 200;
+/// The exit status that the parser of the command line has, too.
+const WRONG_USAGE: u8 = 2;
 /// How long everything may take to be ready.
 const READY_TIMEOUT: Duration = Duration::from_secs(90);
 
@@ -49,7 +59,8 @@ pub(crate) struct Args {
 
 pub(crate) fn run(place: &Place, args: &Args) -> anyhow::Result<ExitCode> {
     let Some(dir) = &place.data else {
-        bail!("say where everything is to be kept: crashmill standalone --data DIR");
+        eprintln!("crashmill: say where everything is to be kept: crashmill standalone --data DIR");
+        return Ok(ExitCode::from(WRONG_USAGE));
     };
     let folder = Folder::create(dir)?;
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build()?;
@@ -114,20 +125,23 @@ struct Standalone {
 
 impl Standalone {
     fn start(place: &Place, folder: Folder, listen: Option<SocketAddr>) -> anyhow::Result<Self> {
+        // What is wrong with the settings is said before anything is started.
+        let config = Config::load(place)?;
+        folder.wait_until_roles_are_gone()?;
+        let listen = listen.unwrap_or(config.collector.listen);
+        let listen = free_address(listen).with_context(|| {
+            format!("{listen} cannot be used as the submit address; choose another with --listen")
+        })?;
+
         let servers = start_servers(place, &folder)?;
         // The servers' addresses are known only now.
         let config = Config::load(place)?;
         eprintln!("{}", told(&facts::migrate(&config.facts).context("migrating the database")?));
-
-        let listen = listen.unwrap_or_else(|| folder.last_listen().unwrap_or(config.collector.listen));
-        let listen = free_address(listen).with_context(|| {
-            format!("{listen} cannot be used as the submit address; choose another with --listen")
-        })?;
         folder.save_state(&State { pid: std::process::id(), listen })?;
 
         let mut roles = Vec::new();
         let mut health = Vec::new();
-        for name in ["collector", "processor"] {
+        for name in ROLES {
             let role = Role::new(name, place, &folder, listen)?;
             health.push(role.health());
             roles.push(Supervised::start(Box::new(role), StopOrder::default())?);
@@ -202,8 +216,14 @@ fn start_servers(place: &Place, folder: &Folder) -> anyhow::Result<Vec<Supervise
 }
 
 /// An address with a port that is free now: the given one, or any where the port is 0.
-fn free_address(address: SocketAddr) -> std::io::Result<SocketAddr> {
-    TcpListener::bind(address)?.local_addr()
+fn free_address(address: SocketAddr) -> io::Result<SocketAddr> {
+    if address.port() != 0 {
+        return TcpListener::bind(address)?.local_addr();
+    }
+    (0..PORTS_TRIED)
+        .map(|_| SocketAddr::new(address.ip(), rand::random_range(PORTS)))
+        .find_map(|candidate| TcpListener::bind(candidate).and_then(|listener| listener.local_addr()).ok())
+        .ok_or_else(|| io::Error::other(format!("{PORTS_TRIED} ports were tried and none could be had")))
 }
 
 /// The path of a folder as other processes will find it.

@@ -57,9 +57,9 @@ pub(crate) fn run(place: &Place, args: &Args) -> anyhow::Result<ExitCode> {
         };
         let processed = processor::transform(&raw, dumps, circumstances);
         if args.human {
-            print::processed(&processed)
+            print::processed(&processed);
         } else {
-            print::json(&processed)?
+            print::json(&processed)?;
         }
         Ok(if processed.success { ExitCode::SUCCESS } else { ExitCode::FAILURE })
     })

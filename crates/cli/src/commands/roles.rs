@@ -27,11 +27,12 @@ pub(crate) fn processor(place: &Place) -> ExitCode {
         Err(code) => return code,
     };
     let worker = worker_command(&config);
+    let facts = facts::Config { application_name: "crashmill-processor".to_owned(), ..config.facts };
     let sections = processor::Sections {
         processor: config.processor,
         crashstore: config.crashstore,
         queue: config.queue,
-        facts: config.facts,
+        facts,
         stackwalk: config.stackwalk,
         worker,
     };

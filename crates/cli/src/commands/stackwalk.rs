@@ -39,9 +39,9 @@ pub(crate) fn run(place: &Place, args: &Args) -> anyhow::Result<ExitCode> {
     print::block_on(async {
         let walked = walk_in_worker(&config, bytes.into()).await?;
         if args.human {
-            print::stackwalk(&walked)
+            print::stackwalk(&walked);
         } else {
-            print::json(&walked)?
+            print::json(&walked)?;
         }
         Ok(if walked.status == WalkStatus::Ok { ExitCode::SUCCESS } else { ExitCode::FAILURE })
     })

@@ -51,9 +51,9 @@ pub(crate) fn run(place: &Place, args: &Args) -> anyhow::Result<ExitCode> {
     print::block_on(async {
         let status = Status::ask(&config).await?;
         if args.json {
-            print::json(&status)?
+            print::json(&status)?;
         } else {
-            status.print()
+            status.print();
         }
         Ok(if status.errors.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
     })

@@ -143,9 +143,9 @@ async fn get(crashes: &CrashStore, args: &Get) -> anyhow::Result<ExitCode> {
         bail!("the crash store has no processed crash {id}; `crashmill where {id}` says where it is");
     };
     if args.json {
-        print::json(&processed)?
+        print::json(&processed)?;
     } else {
-        print::processed(&processed)
+        print::processed(&processed);
     }
     Ok(ExitCode::SUCCESS)
 }

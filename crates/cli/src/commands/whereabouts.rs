@@ -36,9 +36,9 @@ pub(crate) fn run(place: &Place, args: &Args) -> anyhow::Result<ExitCode> {
         let id = args.id.find(&crashes).await?;
         let whereabouts = Whereabouts::of(id, &config, &crashes).await?;
         if args.json {
-            print::json(&whereabouts)?
+            print::json(&whereabouts)?;
         } else {
-            whereabouts.print()
+            whereabouts.print();
         }
         let is_certain = whereabouts.state != State::Unknown && whereabouts.errors.is_empty();
         Ok(if is_certain { ExitCode::SUCCESS } else { ExitCode::FAILURE })

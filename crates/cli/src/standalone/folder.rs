@@ -1,22 +1,28 @@
 //! The folder of a standalone: where everything is, and what is known of the one that runs.
 
 use std::{
-    fs::{self, File, OpenOptions},
-    io::Write,
+    fs::{self, File, OpenOptions, TryLockError},
+    io::{ErrorKind, Read, Write},
     net::SocketAddr,
     os::unix::fs::{DirBuilderExt, OpenOptionsExt},
     path::{Path, PathBuf},
+    thread::sleep,
+    time::{Duration, Instant},
 };
 
 use anyhow::{Context, bail};
 use serde::{Deserialize, Serialize};
 
-use super::absolute;
+use super::{ROLES, absolute};
 use crate::config::Setting;
 
 const CONFIG_HEADER: &str = "\
 # Settings of this standalone. What is not said here has its default; `crashmill config show --data DIR` prints all.
 ";
+
+/// How long the roles of a standalone that was killed may take to be gone.
+const GONE_DEADLINE: Duration = Duration::from_secs(60);
+const GONE_POLL: Duration = Duration::from_millis(50);
 
 /// The folder that `--data` names.
 #[derive(Debug, Clone)]
@@ -65,7 +71,7 @@ impl Folder {
             Ok(mut file) => file
                 .write_all(CONFIG_HEADER.as_bytes())
                 .with_context(|| format!("writing {}", config.display()))?,
-            Err(error) if error.kind() == std::io::ErrorKind::AlreadyExists => {}
+            Err(error) if error.kind() == ErrorKind::AlreadyExists => {}
             Err(error) => return Err(error).with_context(|| format!("making {}", config.display())),
         }
         Ok(folder)
@@ -74,20 +80,62 @@ impl Folder {
     /// Makes this process the only standalone on the folder, for as long as the file is open.
     pub(crate) fn claim(&self) -> anyhow::Result<File> {
         let path = self.run().join("standalone.lock");
-        let file = OpenOptions::new()
+        let claiming = || format!("claiming {}", path.display());
+        let mut file = OpenOptions::new()
             .create(true)
             .truncate(false)
+            .read(true)
             .write(true)
             .mode(0o600)
             .open(&path)
-            .with_context(|| format!("opening {}", path.display()))?;
-        if file.try_lock().is_err() {
-            let who = self.state().map_or_else(String::new, |state| {
-                format!(" (process {}, submit address http://{}/submit)", state.pid, state.listen)
-            });
-            bail!("a standalone already runs on {}{who}", self.dir.display());
+            .with_context(claiming)?;
+        match file.try_lock() {
+            Ok(()) => {}
+            Err(TryLockError::WouldBlock) => {
+                bail!("a standalone already runs on {} ({})", self.dir.display(), self.holder(&file))
+            }
+            Err(TryLockError::Error(error)) => return Err(error).with_context(claiming),
         }
+        // For the message of whoever comes second.
+        file.set_len(0).with_context(claiming)?;
+        write!(file, "{}", std::process::id()).with_context(claiming)?;
         Ok(file)
+    }
+
+    /// Who has claimed the folder, as far as it is known.
+    fn holder(&self, mut claim: &File) -> String {
+        let mut pid = String::new();
+        if claim.read_to_string(&mut pid).is_err() || pid.is_empty() {
+            return "it has only begun to start".to_owned();
+        }
+        match self.state() {
+            Some(state) if state.pid.to_string() == pid => {
+                format!("process {pid}, submit address http://{}/submit", state.listen)
+            }
+            _ => format!("process {pid}, which is still starting"),
+        }
+    }
+
+    /// Waits until nothing is left of the roles of an earlier standalone, which was killed: they end by themselves.
+    pub(crate) fn wait_until_roles_are_gone(&self) -> anyhow::Result<()> {
+        let deadline = Instant::now() + GONE_DEADLINE;
+        for role in ROLES {
+            let lock = self.lock(role);
+            let waiting = || format!("waiting for what still holds {}", lock.display());
+            let file = match File::open(&lock) {
+                Ok(file) => file,
+                Err(error) if error.kind() == ErrorKind::NotFound => continue,
+                Err(error) => return Err(error).with_context(waiting),
+            };
+            loop {
+                match file.try_lock() {
+                    Ok(()) => break,
+                    Err(TryLockError::WouldBlock) if Instant::now() < deadline => sleep(GONE_POLL),
+                    Err(error) => return Err(error).with_context(waiting),
+                }
+            }
+        }
+        Ok(())
     }
 
     pub(crate) fn dir(&self) -> &Path {
@@ -116,6 +164,11 @@ impl Folder {
     /// The log of a role.
     pub(crate) fn log(&self, role: &str) -> PathBuf {
         self.logs().join(format!("{role}.log"))
+    }
+
+    /// What a role holds locked while it runs.
+    pub(crate) fn lock(&self, role: &str) -> PathBuf {
+        self.run().join(format!("{role}.lock"))
     }
 
     fn state_file(&self) -> PathBuf {

@@ -50,7 +50,7 @@ impl Role {
             args,
             listen,
             log: folder.log(name),
-            lock: folder.run().join(format!("{name}.lock")),
+            lock: folder.lock(name),
             folder: folder.dir().to_owned(),
             health: Health { name, address: Arc::default() },
             running: None,

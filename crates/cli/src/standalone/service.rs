@@ -159,7 +159,7 @@ fn keep_running(mut service: Box<dyn Service>, order: &StopOrder) {
             match service.start() {
                 Ok(()) => break,
                 Err(error) => {
-                    eprintln!("starting {}: {error:#}; tried again in {} s", service.name(), pause.as_secs())
+                    eprintln!("starting {}: {error:#}; tried again in {} s", service.name(), pause.as_secs());
                 }
             }
         }
