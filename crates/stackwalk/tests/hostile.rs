@@ -10,7 +10,7 @@ use crash::{Stackwalk, WalkStatus};
 use stackwalk::{Limits, Walker, walk};
 use symbols::Symbols;
 
-use synth::{Dump, MODULE, Stack, ThreadAt};
+use synth::{Dump, MODULE};
 
 async fn walk_within(dump: Dump, limits: &Limits) -> Stackwalk {
     let symbols = Symbols::open(&symbols::Config::default()).unwrap();
@@ -56,15 +56,8 @@ async fn a_stack_that_just_fits_is_whole() {
 /// Such a chain is walked without a question to symbols, so that only the memory in view bounds it.
 #[tokio::test]
 async fn a_chain_of_frame_pointers_outside_all_modules_is_bounded() {
-    let address = 0x7000_0000;
-    let words = (0..1 << 17_u64).flat_map(|link| [address + (link + 1) * 16, 0x9000_0000]).collect();
-    let dump = Dump {
-        stacks: vec![Stack { address, words }],
-        threads: vec![ThreadAt { id: 1, ip: 0x9000_0000, sp: address, bp: address, stack: 0 }],
-        ..Dump::called_from(&[MODULE])
-    };
     let limits = Limits { max_stack_bytes_per_thread: settings::Size::kib(256), ..Limits::default() };
-    let walk = walk_within(dump, &limits).await;
+    let walk = walk_within(Dump::chained_outside_modules(1 << 17), &limits).await;
     assert_eq!((walk.threads[0].frames.len(), walk.threads[0].truncated), (2000, true));
     assert_eq!(walk.threads[0].frames[1999].trust, "frame_pointer");
 }
@@ -119,7 +112,7 @@ async fn damaged_dumps_are_answered() {
         for _ in 0..random.below(8) + 1 {
             // The interesting numbers are those that overflow, point nowhere or are off by one.
             let at = random.below(dump.len() - 8) & !3;
-            let word = [0, 1, 0x7fff_ffff, 0xffff_ffff, 0xffff_fff0, random.next() as u32][random.below(6)];
+            let word = [0, 1, 0x7fff_ffff, 0xffff_ffff, 0xffff_fff0, random.word()][random.below(6)];
             dump[at..at + 4].copy_from_slice(&word.to_le_bytes());
         }
         dump.truncate(dump.len() - if random.below(4) == 0 { random.below(dump.len()) } else { 0 });
@@ -141,7 +134,11 @@ impl Random {
         self.0.wrapping_mul(0x2545_f491_4f6c_dd1d)
     }
 
+    fn word(&mut self) -> u32 {
+        u32::try_from(self.next() >> 32).unwrap()
+    }
+
     fn below(&mut self, bound: usize) -> usize {
-        usize::try_from(self.next() >> 32).unwrap() % bound
+        usize::try_from(self.word()).unwrap() % bound
     }
 }

@@ -170,7 +170,7 @@ async fn a_worker_that_answers_nonsense_is_replaced() {
     let pool = Pool::start(script.first_then_real(), &one_worker()).await.unwrap();
     match pool.walk(dump()).await {
         Err(WalkFailure::WorkerDied { exit: Exit::Killed, stderr }) => {
-            assert!(stderr.contains("too long"), "{stderr}")
+            assert!(stderr.contains("too long"), "{stderr}");
         }
         other => panic!("{other:?}"),
     }
@@ -178,12 +178,18 @@ async fn a_worker_that_answers_nonsense_is_replaced() {
 }
 
 async fn hostile_stacks_are_walked_in_little_memory() {
-    // Without budgets this dump of 1.3 MB takes more memory than any machine has.
-    let dump = Dump { crashing: Some(1000), ..Dump::sharing_a_stack(1000, 8192) }.bytes();
-    let config = Config { memory: settings::Size::mib(160), ..one_worker() };
+    // Without limits the first of these dumps takes more memory than any machine has, and the others 250 MB.
+    let shared = Dump { crashing: Some(1000), ..Dump::sharing_a_stack(1000, 8192) };
+    let deep = Dump { crashing: Some(1), ..Dump::sharing_a_stack(1, 1 << 17) };
+    let chained = Dump::chained_outside_modules(1 << 17);
+    let mut config = Config { memory: settings::Size::mib(160), ..one_worker() };
+    config.limits.max_stack_bytes_per_thread = settings::Size::kib(512);
     let pool = Pool::start(real_worker(), &config).await.unwrap();
-    let walked = pool.walk(dump.into()).await.unwrap();
-    assert_eq!((walked.stackwalk.status, walked.stackwalk.threads.len()), (WalkStatus::Ok, 1000));
+    for dump in [shared, deep, chained] {
+        let walked = pool.walk(dump.bytes().into()).await.unwrap();
+        assert_eq!(walked.stackwalk.status, WalkStatus::Ok);
+        assert_eq!(walked.stackwalk.crashing().unwrap().frames.len(), 2000);
+    }
 }
 
 async fn a_dump_that_needs_more_memory_than_allowed_kills_its_worker_alone() {
@@ -264,7 +270,7 @@ async fn hold_pool(args: Vec<String>) {
     let command = WorkerCommand { program: "/bin/sh".into(), args, symbols: symbols::Config::default() };
     let _pool = Pool::start(command, &one_worker()).await.unwrap();
     println!("ready");
-    std::future::pending().await
+    std::future::pending::<()>().await;
 }
 
 async fn a_worker_sees_no_secrets_of_its_parent() {

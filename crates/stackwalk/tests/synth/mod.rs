@@ -76,6 +76,18 @@ impl Dump {
         }
     }
 
+    /// A thread whose frame pointers lead through ever more frames in memory of no module.
+    pub fn chained_outside_modules(frames: u64) -> Self {
+        let address = 0x7000_0000;
+        let ip = 0x9000_0000;
+        let words = (1..=frames).flat_map(|link| [address + link * 16, ip]).collect();
+        Self {
+            stacks: vec![Stack { address, words }],
+            threads: vec![ThreadAt { id: 1, ip, sp: address, bp: address, stack: 0 }],
+            ..Self::called_from(&[MODULE])
+        }
+    }
+
     pub fn bytes(self) -> Vec<u8> {
         let section = || Section::with_endian(LE);
         let module_name = DumpString::new(&self.module_path, LE);
