@@ -19,7 +19,10 @@ const CHECKS: &[Check] = &[
     ("documentation", &["doc", "--workspace", "--no-deps", "--locked"], &[("RUSTDOCFLAGS", "-D warnings")]),
 ];
 
-const DEPENDENCIES: Check = ("dependencies", &["deny", "--locked", "check"], &[]);
+const DEPENDENCIES: Check =
+    ("dependencies", &["deny", "--locked", "check", "bans", "licenses", "sources"], &[]);
+const ADVISORIES: Check =
+    ("advisories", &["deny", "--locked", "check", "--disable-fetch", "advisories"], &[]);
 
 /// Runs every check, and goes on after one that fails: whoever mends wants to see all.
 pub(crate) fn run(_: &Args) -> anyhow::Result<ExitCode> {
@@ -29,9 +32,15 @@ pub(crate) fn run(_: &Args) -> anyhow::Result<ExitCode> {
             failed.push(check.0);
         }
     }
-    if has_cargo_deny() {
+    if runs(&["deny", "--version"]) {
         if !passes(&DEPENDENCIES)? {
             failed.push(DEPENDENCIES.0);
+        }
+        // The list of known advisories comes from the network, which not every machine has.
+        if !runs(&["deny", "fetch", "db"]) {
+            eprintln!("\n== advisories: not checked; their database cannot be fetched from here");
+        } else if !passes(&ADVISORIES)? {
+            failed.push(ADVISORIES.0);
         }
     } else {
         eprintln!("\n== dependencies: not checked; `cargo install cargo-deny` adds it");
@@ -54,8 +63,9 @@ fn passes((what, args, environment): &Check) -> anyhow::Result<bool> {
     Ok(status.success())
 }
 
-fn has_cargo_deny() -> bool {
-    cargo().args(["deny", "--version"]).output().is_ok_and(|output| output.status.success())
+/// Whether a cargo command runs here; what it prints is of no interest.
+fn runs(args: &[&str]) -> bool {
+    cargo().args(args).output().is_ok_and(|output| output.status.success())
 }
 
 fn cargo() -> Command {

@@ -25,11 +25,10 @@ const LONGEST_PAUSE: Duration = Duration::from_secs(10);
 const CPU_GRACE: Duration = Duration::from_secs(5);
 /// What a worker gets to see of the environment: where certificates, proxies and programs are. Its input is hostile,
 /// and the rest may hold passwords.
-const ENVIRONMENT: [&str; 12] = [
+const ENVIRONMENT: [&str; 11] = [
     "PATH",
     "TMPDIR",
     "TZ",
-    "RUST_BACKTRACE",
     "SSL_CERT_FILE",
     "SSL_CERT_DIR",
     "HTTP_PROXY",
