@@ -26,7 +26,7 @@ pub use processed::{
     Cpu, Event, Memory, MissingSymbols, Os, PROCESSED_FORMAT, ProcessedCrash, ProcessedDump, ProcessorNote,
     Times,
 };
-pub use raw::{Dump, DumpMetadata, MAIN_DUMP, RAW_FORMAT, RawCrash, RawMetadata, Throttle};
+pub use raw::{Dump, DumpMetadata, MAIN_DUMP, RAW_FORMAT, RawCrash, RawCrashError, RawMetadata, Throttle};
 pub use stackwalk::{
     CrashInfo, Frame, Inline, Module, Sensitive, Stackwalk, SymbolStatus, SystemInfo, Thread, UnloadedModule,
     WalkStatus,

@@ -5,7 +5,8 @@ use serde::{Deserialize, Serialize};
 
 use crate::{Address, Annotations, CrashId, Stackwalk, Throttle, WalkStatus};
 
-/// The version of the processed crash's JSON that this release writes; it reads every version up to it.
+/// The version of the processed crash's JSON that this release writes; it reads every version up to it. What makes a
+/// new version is said at [`RAW_FORMAT`](crate::RAW_FORMAT).
 pub const PROCESSED_FORMAT: u32 = 1;
 
 /// What a processor worked out about one crash. It holds no private annotation.
@@ -27,7 +28,7 @@ pub struct ProcessedCrash {
     pub attempt: u16,
     /// The processor that did it.
     pub node: String,
-    /// Hash of the rules that were applied.
+    /// Version of the rules that were applied.
     pub ruleset: String,
     /// Whether the main dump was walked, or there was none to walk.
     pub success: bool,

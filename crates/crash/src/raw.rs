@@ -12,7 +12,8 @@ pub const MAIN_DUMP: &str = "upload_file_minidump";
 
 /// The version of the `crash.json` that this release writes; it reads every version up to it.
 ///
-/// Fields are only ever added, with a default; one whose meaning changes gets a new name and a new version.
+/// Fields are only ever added, with a default, within a version. A field whose meaning changes, and a word that is
+/// new in a place where only some words may stand, are a new version.
 pub const RAW_FORMAT: u32 = 1;
 
 /// A binary in a report.
@@ -146,22 +147,61 @@ impl RawCrash {
 
     /// Puts a raw crash together from its `crash.json`, its private annotations and its dumps by member name.
     ///
+    /// The format is looked at first: what a later release wrote may hold words that this one does not know, and is
+    /// not damaged for that.
+    ///
     /// # Errors
-    /// The JSON error, when `crash.json` is not what a collector writes.
+    /// [`RawCrashError`], which says which of the parts is wrong.
     pub fn from_parts(
         crash_json: &[u8],
         private: Annotations,
         mut take_member: impl FnMut(&str) -> Option<Bytes>,
-    ) -> Result<Self, serde_json::Error> {
+    ) -> Result<Self, RawCrashError> {
+        let FormatOnly { metadata: Format { format } } = serde_json::from_slice(crash_json)?;
+        if format > RAW_FORMAT {
+            return Err(RawCrashError::Newer { format });
+        }
         let CrashJson::<Annotations, RawMetadata> { annotations, metadata } =
             serde_json::from_slice(crash_json)?;
-        let dumps = metadata
-            .dumps
-            .iter()
-            .filter_map(|dump| Some(Dump { name: dump.name.clone(), bytes: take_member(&dump.member)? }))
-            .collect();
+        let mut dumps = Vec::with_capacity(metadata.dumps.len());
+        for DumpMetadata { name, member, .. } in &metadata.dumps {
+            let bytes =
+                take_member(member).ok_or_else(|| RawCrashError::NoMember { member: member.clone() })?;
+            dumps.push(Dump { name: name.clone(), bytes });
+        }
         Ok(Self { metadata, annotations, private, dumps })
     }
+}
+
+/// Why parts make no raw crash.
+#[derive(Debug, thiserror::Error)]
+pub enum RawCrashError {
+    /// `crash.json` is not what a collector writes.
+    #[error("crash.json cannot be read: {0}")]
+    BadJson(#[from] serde_json::Error),
+    /// A later release wrote it.
+    #[error("crash.json is of format {format}, and this release knows formats up to {RAW_FORMAT}")]
+    Newer {
+        /// Its format.
+        format: u32,
+    },
+    /// A dump that `crash.json` names is not there.
+    #[error("the dump {member} is missing")]
+    NoMember {
+        /// The dump's name in the stored frame.
+        member: String,
+    },
+}
+
+/// The one field of `crash.json` that every release has to understand.
+#[derive(Deserialize)]
+struct FormatOnly {
+    metadata: Format,
+}
+
+#[derive(Deserialize)]
+struct Format {
+    format: u32,
 }
 
 #[cfg(test)]
@@ -211,13 +251,31 @@ mod tests {
     }
 
     #[test]
+    fn a_crash_of_a_later_format_is_told_from_a_damaged_one() {
+        let json = String::from_utf8(crash().to_crash_json()).unwrap();
+        let later =
+            json.replace("\"format\": 1", "\"format\": 2").replace("\"accept\"", "\"a later verdict\"");
+        let error = RawCrash::from_parts(later.as_bytes(), Annotations::default(), |_| None).unwrap_err();
+        assert!(matches!(error, RawCrashError::Newer { format: 2 }), "{error}");
+        let damaged = json.replace("\"accept\"", "\"no verdict\"");
+        let error = RawCrash::from_parts(damaged.as_bytes(), Annotations::default(), |_| None).unwrap_err();
+        assert!(matches!(error, RawCrashError::BadJson(_)), "{error}");
+    }
+
+    #[test]
+    fn a_dump_that_is_missing_is_named_and_does_not_shift_the_others() {
+        let error =
+            RawCrash::from_parts(&crash().to_crash_json(), Annotations::default(), |_| None).unwrap_err();
+        assert!(matches!(error, RawCrashError::NoMember { ref member } if member == "0.dmp"), "{error}");
+    }
+
+    #[test]
     fn fields_that_a_later_release_adds_are_passed_over() {
         let json = String::from_utf8(crash().to_crash_json())
             .unwrap()
             .replace("\"node\"", "\"later\": [1], \"node\"");
-        assert_eq!(
-            RawCrash::from_parts(json.as_bytes(), Annotations::default(), |_| None).unwrap().id(),
-            crash().id()
-        );
+        let dump = |_: &str| Some(Bytes::from_static(b"MDMP"));
+        let back = RawCrash::from_parts(json.as_bytes(), Annotations::default(), dump);
+        assert_eq!(back.unwrap().id(), crash().id());
     }
 }

@@ -8,8 +8,8 @@ use std::{
 };
 
 use bytes::Bytes;
-use crash::{Annotations, CrashId, RawCrash};
-use serde::{Serialize, de::DeserializeOwned};
+use crash::{Annotations, CrashId, PROCESSED_FORMAT, ProcessedCrash, RawCrash, RawCrashError};
+use serde::{Deserialize, Serialize, de::DeserializeOwned};
 
 use crate::{Error, header};
 
@@ -152,11 +152,25 @@ pub(crate) fn decode_raw(frame: &[u8], id: CrashId, limit: u64) -> Result<RawCra
     }
     let json =
         members.remove(CRASH_JSON).ok_or_else(|| Undecodable::Bad("no crash.json of this crash".into()))?;
-    let crash = RawCrash::from_parts(&json, Annotations::default(), |member| members.remove(member))?;
-    if crash.metadata.format > crash::RAW_FORMAT {
-        return Err(Undecodable::Newer(crash.metadata.format));
+    RawCrash::from_parts(&json, Annotations::default(), |member| members.remove(member)).map_err(|error| {
+        match error {
+            RawCrashError::Newer { format } => Undecodable::Newer(format),
+            other => Undecodable::Bad(other.to_string()),
+        }
+    })
+}
+
+/// Reads a processed crash, whose format is looked at before anything else.
+pub(crate) fn decode_processed(frame: &[u8], limit: u64) -> Result<ProcessedCrash, Undecodable> {
+    #[derive(Deserialize)]
+    struct Format {
+        format: u32,
     }
-    Ok(crash)
+    let Format { format } = decode_json(frame, limit)?;
+    if format > PROCESSED_FORMAT {
+        return Err(Undecodable::Newer(format));
+    }
+    decode_json(frame, limit)
 }
 
 /// Reads a value from JSON.

@@ -7,12 +7,12 @@ use std::{
     time::Duration,
 };
 
-use crash::{Annotations, CrashId, PROCESSED_FORMAT, Place, ProcessedCrash, RawCrash, ShortId};
+use crash::{Annotations, CrashId, Place, ProcessedCrash, RawCrash, ShortId};
 use tokio::sync::Semaphore;
 
 use crate::{
     Area, Config, Error,
-    content::{self, Undecodable, decode_json, decode_raw},
+    content::{self, Undecodable, decode_json, decode_processed, decode_raw},
     disk,
     header::{self, Header},
     layout::{Layout, parse_segment_name},
@@ -216,12 +216,7 @@ impl CrashStore {
 
     fn read_processed(&self, id: CrashId) -> Result<Option<ProcessedCrash>, Error> {
         let Some(read) = self.read_latest(Area::Processed, id)? else { return Ok(None) };
-        let crash: ProcessedCrash =
-            decode_json(&read.frame, self.inner.limit).map_err(|what| read.error(what))?;
-        if crash.format > PROCESSED_FORMAT {
-            return Err(read.error(Undecodable::Newer(crash.format)));
-        }
-        Ok(Some(crash))
+        decode_processed(&read.frame, self.inner.limit).map(Some).map_err(|what| read.error(what))
     }
 
     /// The raw frame at a place, if it is the crash's and whole.

@@ -12,12 +12,12 @@ pub struct Config {
     pub walk_attempts: u16,
     /// How many facts are saved in one transaction at most.
     pub save_batch: usize,
-    /// The longest pause between two tries to reach a database that is down.
-    pub database_retry: Duration,
+    /// The longest pause between two tries to reach what is down: the database, the crash store, a worker.
+    pub longest_pause: Duration,
 }
 
 impl Default for Config {
     fn default() -> Self {
-        Self { walk_attempts: 2, save_batch: 32, database_retry: Duration::from_secs(10) }
+        Self { walk_attempts: 2, save_batch: 32, longest_pause: Duration::from_secs(10) }
     }
 }

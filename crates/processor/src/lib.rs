@@ -7,27 +7,35 @@
 mod config;
 mod metrics;
 mod outcome;
+mod patience;
 mod process;
 mod rules;
 mod saver;
 mod transform;
 mod walk;
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    sync::{Arc, OnceLock},
+    time::Duration,
+};
 
 use anyhow::Context as _;
 use crashstore::CrashStore;
-use daemon::{Dependency, Need};
+use daemon::Need;
 use facts::Facts;
 use queue::{BrokerState, Consumer, Prefetch};
 use serde::Serialize;
 use stackwalk::{Pool, WorkerCommand};
-use tokio::task::JoinSet;
+use tokio::{sync::Semaphore, task::JoinSet};
 
 pub use config::Config;
 pub use transform::{Circumstances, is_minidump, transform};
 
-use crate::{process::Processor, saver::Saver};
+use crate::{
+    patience::Patience,
+    process::{Processor, Waits},
+    saver::Saver,
+};
 
 /// How often the database is asked how it is.
 const ASK_DATABASE_EVERY: Duration = Duration::from_secs(10);
@@ -69,9 +77,9 @@ pub async fn run(ctx: daemon::Context<Sections>) -> anyhow::Result<()> {
         .await
         .context("consuming from RabbitMQ")?;
 
-    let database = ctx.health.dependency("postgresql", Need::Required);
-    watch_database(&ctx, facts.clone(), database.clone());
-    let saver = Saver::start(facts.clone(), &ctx.config.processor, database, ctx.shutdown.clone());
+    let waits = waits(&ctx, &consumer);
+    watch_database(&ctx, facts.clone());
+    let saver = Saver::start(facts.clone(), &ctx.config.processor, waits.database.clone());
     let processor = Arc::new(Processor {
         config: ctx.config.processor.clone(),
         node: ctx.node.clone(),
@@ -79,18 +87,25 @@ pub async fn run(ctx: daemon::Context<Sections>) -> anyhow::Result<()> {
         writer: writer.clone(),
         facts,
         pool: pool.clone(),
-        saver: saver.clone(),
+        saver,
+        waits,
         shutdown: ctx.shutdown.clone(),
+        broken: OnceLock::new(),
     });
     watch_broker(&ctx, &consumer);
     ctx.ready();
 
+    // A crash is taken when a worker is about to be free for it, and one more so that its bytes are there by then. So
+    // the most urgent crash is next, and no more raw crashes are in memory than can be walked.
+    let turns = Arc::new(Semaphore::new(ctx.config.stackwalk.workers.saturating_add(1)));
     // Each crash is acknowledged only after `process` has saved its result, so a processor that dies hands its
     // crashes to the next one. The broker bounds how many are here at once: those not acknowledged yet.
     let mut in_flight = JoinSet::new();
-    while let Some(delivery) = consumer.next().await {
+    loop {
+        let turn = Arc::clone(&turns).acquire_owned().await.expect("the semaphore is never closed");
+        let Some(delivery) = consumer.next().await else { break };
         let processor = Arc::clone(&processor);
-        in_flight.spawn(async move { processor.process(delivery).await });
+        in_flight.spawn(async move { processor.process(delivery, turn).await });
         while in_flight.try_join_next().is_some() {}
     }
     let refused = match &*consumer.state().borrow() {
@@ -102,10 +117,29 @@ pub async fn run(ctx: daemon::Context<Sections>) -> anyhow::Result<()> {
     drop(consumer);
     pool.close().await;
     writer.close().await;
-    match refused {
-        Some(reason) => Err(anyhow::anyhow!(reason).context("consuming from RabbitMQ")),
+    if let Some(reason) = refused {
+        return Err(anyhow::anyhow!(reason).context("consuming from RabbitMQ"));
+    }
+    match processor.broken.get() {
+        Some(reason) => Err(anyhow::anyhow!(reason.clone()).context("writing to the crash store")),
         None => Ok(()),
     }
+}
+
+/// How this processor waits for what may be down; each is a line on the health page.
+fn waits(ctx: &daemon::Context<Sections>, consumer: &Consumer) -> Waits {
+    let patience = |name: &'static str| {
+        let dependency = ctx.health.dependency(name, Need::Required);
+        // All of them answered a moment ago.
+        dependency.up();
+        Patience {
+            dependency,
+            valve: consumer.valve(),
+            longest_pause: ctx.config.processor.longest_pause.get(),
+            shutdown: ctx.shutdown.clone(),
+        }
+    };
+    Waits { database: patience("postgresql"), store: patience("crashstore"), workers: patience("workers") }
 }
 
 /// Shows the broker's state on the health page.
@@ -132,10 +166,9 @@ fn watch_broker(ctx: &daemon::Context<Sections>, consumer: &Consumer) {
 }
 
 /// Asks the database now and then how it is, so that the health page knows it also when no crash comes.
-fn watch_database(ctx: &daemon::Context<Sections>, facts: Facts, database: Dependency) {
+fn watch_database(ctx: &daemon::Context<Sections>, facts: Facts) {
     let shutdown = ctx.shutdown.clone();
-    // It was connected to a moment ago.
-    database.up();
+    let database = ctx.health.dependency("postgresql", Need::Required);
     tokio::spawn(async move {
         while shutdown.run_until_cancelled(tokio::time::sleep(ASK_DATABASE_EVERY)).await.is_some() {
             match facts.ping().await {

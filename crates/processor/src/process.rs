@@ -1,20 +1,22 @@
 //! The flow of one crash: fetch, stackwalk, rules, signature, save, record, acknowledge.
 
-use std::time::Instant;
+use std::{sync::OnceLock, time::Instant};
 
-use crash::{ProcessedCrash, RawCrash};
+use crash::{CrashId, ProcessedCrash, RawCrash};
 use crashstore::{CrashStore, Writer};
 use facts::{Attempt, CrashFact, DeadLetter, Facts};
 use jiff::Timestamp;
 use queue::{Delivery, Message, Retried};
 use stackwalk::Pool;
+use tokio::sync::OwnedSemaphorePermit;
 use tokio_util::sync::CancellationToken;
 use tracing::Instrument;
 
 use crate::{
     config::Config,
     metrics::Metrics,
-    outcome::{Failure, Verdict},
+    outcome::{Failure, Verdict, store_may_recover},
+    patience::{Ended, Patience, chain},
     saver::Saver,
     transform::{Circumstances, transform},
     walk::walk_dumps,
@@ -29,17 +31,31 @@ pub(crate) struct Processor {
     pub(crate) facts: Facts,
     pub(crate) pool: Pool,
     pub(crate) saver: Saver,
+    pub(crate) waits: Waits,
     pub(crate) shutdown: CancellationToken,
+    /// Why this process cannot go on, once it cannot.
+    pub(crate) broken: OnceLock<String>,
+}
+
+/// How to wait for each of the things that may be down.
+pub(crate) struct Waits {
+    pub(crate) database: Patience,
+    pub(crate) store: Patience,
+    pub(crate) workers: Patience,
 }
 
 impl Processor {
-    /// Processes one delivery and gives its verdict to the broker.
-    pub(crate) async fn process(&self, delivery: Delivery) {
+    /// Processes one delivery and gives its verdict to the broker. `turn` is given back once the stacks are walked:
+    /// what is left is waiting for disk and database.
+    pub(crate) async fn process(&self, delivery: Delivery, turn: OwnedSemaphorePermit) {
         let id = delivery.message.crash_id;
         let span = tracing::info_span!("crash", crash_id = %id, queue = %delivery.queue, attempt = delivery.message.attempt);
         async move {
             let started = Instant::now();
-            let result = self.result_of(&delivery.message).await;
+            let result = match Failure::by_returns(delivery.returns) {
+                Some(failure) => Err(failure),
+                None => self.result_of(&delivery.message, turn).await,
+            };
             let (verdict, told) = match result {
                 Ok(()) => ("processed", delivery.ack().await),
                 Err(failure) => self.dispose(delivery, &failure).await,
@@ -62,18 +78,26 @@ impl Processor {
         .await;
     }
 
-    async fn result_of(&self, message: &Message) -> Result<(), Failure> {
+    async fn result_of(&self, message: &Message, turn: OwnedSemaphorePermit) -> Result<(), Failure> {
         let started_at = Timestamp::now();
-        let raw = self.fetch(message).await?;
+        let Some(raw) = self.fetch(message).await? else { return self.already_done(message.crash_id).await };
         let processed = self.transform(raw, message, started_at).await?;
+        drop(turn);
         self.save(processed).await
     }
 
-    async fn fetch(&self, message: &Message) -> Result<RawCrash, Failure> {
+    async fn fetch(&self, message: &Message) -> Result<Option<RawCrash>, Failure> {
         let started = Instant::now();
-        let raw = self.crashes.raw(message.crash_id, message.place.as_ref()).await.map_err(Failure::Fetch)?;
+        let read = || self.crashes.raw(message.crash_id, message.place.as_ref());
+        let raw = self.waits.store.run(read, store_may_recover).await?;
         Metrics::stage("fetch", started);
-        raw.ok_or(Failure::NotInStore)
+        Ok(raw)
+    }
+
+    /// A crash that has its fact may be erased, or expire, while its id is still on a queue.
+    async fn already_done(&self, id: CrashId) -> Result<(), Failure> {
+        let fact = self.waits.database.run(|| self.facts.fact(id), facts::Error::is_transient).await?;
+        fact.map(drop).ok_or(Failure::NotInStore)
     }
 
     async fn transform(
@@ -84,7 +108,7 @@ impl Processor {
     ) -> Result<ProcessedCrash, Failure> {
         let started = Instant::now();
         let is_last_attempt = || message.attempt >= self.config.walk_attempts;
-        let dumps = walk_dumps(&self.pool, &raw, is_last_attempt).await?;
+        let dumps = walk_dumps(&self.pool, &self.waits.workers, &raw, is_last_attempt).await?;
         Metrics::stage("walk", started);
 
         let started = Instant::now();
@@ -102,13 +126,28 @@ impl Processor {
     /// The processed crash first, then the fact: where a fact is, its processed crash can be read.
     async fn save(&self, processed: ProcessedCrash) -> Result<(), Failure> {
         let started = Instant::now();
-        self.writer.save_processed(&processed).await.map_err(Failure::Save)?;
+        let write = || self.writer.save_processed(&processed);
+        let may_recover = |error: &crashstore::Error| !self.is_broken(error) && store_may_recover(error);
+        match self.waits.store.run(write, may_recover).await {
+            Err(Ended::Failed(error)) if self.is_broken(&error) => return Err(Failure::Stopping),
+            other => other?,
+        };
         Metrics::stage("save:store", started);
 
         let started = Instant::now();
         self.saver.save(CrashFact::of(&processed)).await?;
         Metrics::stage("save:facts", started);
         Ok(())
+    }
+
+    /// Whether this process can never write to the store again; it then stops, to be started anew.
+    fn is_broken(&self, error: &crashstore::Error) -> bool {
+        let is_broken =
+            matches!(error, crashstore::Error::Closed { .. } | crashstore::Error::UntrustedFolder { .. });
+        if is_broken && self.broken.set(chain(error)).is_ok() {
+            self.shutdown.cancel();
+        }
+        is_broken
     }
 
     /// Does what the failure's verdict says; returns the name of what was done.
@@ -124,7 +163,7 @@ impl Processor {
                 let message = delivery.message.clone();
                 match delivery.retry(failure.reason()).await {
                     Ok(Retried::Later(_)) => {
-                        self.record_attempt(&message, failure).await;
+                        self.record_attempt(&message, failure, facts::Outcome::Retry).await;
                         ("retried", Ok(()))
                     }
                     Ok(Retried::Exhausted(delivery)) => self.dead_letter(delivery, failure).await,
@@ -154,13 +193,14 @@ impl Processor {
             attempts: delivery.message.attempt,
             detail: Some(failure.detail()),
         };
-        let recorded = self.saver.patiently(|| self.facts.record_dead_letter(&letter)).await;
-        match recorded {
+        self.record_attempt(&delivery.message, failure, facts::Outcome::Dead).await;
+        let record = || self.facts.record_dead_letter(&letter);
+        match self.waits.database.run(record, facts::Error::is_transient).await {
             Ok(()) => ("dead", delivery.dead(failure.reason()).await),
-            Err(_) if self.shutdown.is_cancelled() => ("given_back", delivery.give_back().await),
-            Err(error) => {
+            Err(Ended::InVain) => ("given_back", delivery.give_back().await),
+            Err(Ended::Failed(error)) => {
                 tracing::error!(
-                    error = error.detail(),
+                    error = chain(&error),
                     "the dead letter could not be recorded; the crash is parked all the same"
                 );
                 ("dead", delivery.dead(failure.reason()).await)
@@ -168,15 +208,15 @@ impl Processor {
         }
     }
 
-    /// Leaves a row that says why the crash is tried again; a crash is not held up by a database that is down.
-    async fn record_attempt(&self, message: &Message, failure: &Failure) {
+    /// Leaves a row that says why the attempt failed; a crash is not held up by a database that is down.
+    async fn record_attempt(&self, message: &Message, failure: &Failure, outcome: facts::Outcome) {
         let attempt = Attempt {
             crash_id: message.crash_id,
             attempt: message.attempt,
             at: Timestamp::now(),
             node: self.node.clone(),
             stage: failure.stage().to_owned(),
-            outcome: facts::Outcome::Retry,
+            outcome,
             reason: failure.reason().to_owned(),
             detail: Some(failure.detail()),
         };

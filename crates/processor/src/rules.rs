@@ -104,5 +104,22 @@ fn number(raw: &RawCrash, key: &'static str, expected: &'static str) -> Result<O
     whole.parse().map(Some).map_err(|_| RuleError::BadAnnotation { key, expected })
 }
 
+/// Reads several such annotations, of which a bad one costs itself alone: it leaves a note.
+struct Numbers<'a> {
+    rule: &'static str,
+    raw: &'a RawCrash,
+    expected: &'static str,
+    notes: &'a mut Vec<ProcessorNote>,
+}
+
+impl Numbers<'_> {
+    fn read(&mut self, key: &'static str) -> Option<u64> {
+        number(self.raw, key, self.expected).unwrap_or_else(|error| {
+            self.notes.push(ProcessorNote { source: self.rule.to_owned(), text: error.to_string() });
+            None
+        })
+    }
+}
+
 #[cfg(test)]
 mod tests;

@@ -2,7 +2,7 @@
 
 use crash::{ProcessedCrash, RawCrash};
 
-use super::{Outcome, Rule, RuleError, number};
+use super::{Numbers, Outcome, Rule, RuleError};
 
 const BYTES: &str = "a number of bytes";
 
@@ -15,11 +15,13 @@ impl Rule for MachineMemory {
     }
 
     fn apply(&self, raw: &RawCrash, processed: &mut ProcessedCrash) -> Result<Outcome, RuleError> {
-        let memory = &mut processed.memory;
-        memory.failed_allocation_bytes = number(raw, "OOMAllocationSize", BYTES)?;
-        memory.available_virtual_bytes = number(raw, "AvailableVirtualMemory", BYTES)?;
-        memory.available_physical_bytes = number(raw, "AvailablePhysicalMemory", BYTES)?;
-        memory.total_physical_bytes = number(raw, "TotalPhysicalMemory", BYTES)?;
-        Ok(if *memory == crash::Memory::default() { Outcome::Skipped } else { Outcome::Applied })
+        let mut bytes = Numbers { rule: self.name(), raw, expected: BYTES, notes: &mut processed.notes };
+        processed.memory = crash::Memory {
+            failed_allocation_bytes: bytes.read("OOMAllocationSize"),
+            available_virtual_bytes: bytes.read("AvailableVirtualMemory"),
+            available_physical_bytes: bytes.read("AvailablePhysicalMemory"),
+            total_physical_bytes: bytes.read("TotalPhysicalMemory"),
+        };
+        Ok(if processed.memory == crash::Memory::default() { Outcome::Skipped } else { Outcome::Applied })
     }
 }

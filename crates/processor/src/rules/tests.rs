@@ -146,6 +146,24 @@ fn a_size_that_is_not_a_number_names_the_annotation_and_not_its_value() {
 }
 
 #[test]
+fn an_annotation_that_is_bad_costs_itself_alone() {
+    let annotations = [
+        ("OOMAllocationSize", "x"),
+        ("TotalPhysicalMemory", "4096"),
+        ("UptimeTS", "bad"),
+        ("CrashTime", "1700000100"),
+        ("StartupTime", "1700000000"),
+        ("SecondsSinceLastCrash", "77"),
+    ];
+    let stackwalk = Stackwalk { process_uptime: Some(0), ..walked() };
+    let crash = process(&raw(&annotations), vec![dump(crash::MAIN_DUMP, stackwalk)]);
+    assert_eq!(crash.memory.total_physical_bytes, Some(4096));
+    assert_eq!((crash.times.uptime_s, crash.times.last_crash_s), (Some(100), Some(77)));
+    let notes: Vec<_> = crash.notes.iter().map(|note| note.source.as_str()).collect();
+    assert_eq!(notes, ["times", "memory"]);
+}
+
+#[test]
 fn a_dump_that_cannot_be_read_leaves_a_crash_that_says_so() {
     let crash = process(
         &raw(&[]),

@@ -3,7 +3,7 @@
 use crash::{ProcessedCrash, RawCrash};
 use jiff::Timestamp;
 
-use super::{Outcome, Rule, RuleError, number};
+use super::{Numbers, Outcome, Rule, RuleError};
 
 const CRASH_TIME: &str = "CrashTime";
 const STARTUP_TIME: &str = "StartupTime";
@@ -31,20 +31,25 @@ impl Rule for ClientTimes {
         processed.times.crashed_at = dumped_at;
         processed.times.uptime_s = process_uptime;
 
-        let crash_time = number(raw, CRASH_TIME, UNIX_SECONDS)?;
-        if let Some(second) = crash_time {
-            let second = i64::try_from(second).ok().and_then(|second| Timestamp::from_second(second).ok());
-            let time = second.ok_or(RuleError::BadAnnotation { key: CRASH_TIME, expected: UNIX_SECONDS })?;
-            processed.times.crashed_at = Some(time);
-        }
+        let notes = &mut processed.notes;
+        let mut seconds = Numbers { rule: self.name(), raw, expected: SECONDS, notes };
+        let told_uptime = seconds.read(UPTIME);
+        processed.times.last_crash_s = seconds.read(LAST_CRASH);
+        let mut moments = Numbers { rule: self.name(), raw, expected: UNIX_SECONDS, notes };
+        let crash_time = moments.read(CRASH_TIME);
+        let (startup_time, install_time) = (moments.read(STARTUP_TIME), moments.read(INSTALL_TIME));
 
         let since = |start: Option<u64>| crash_time?.checked_sub(start?);
-        let started = since(number(raw, STARTUP_TIME, UNIX_SECONDS)?);
-        if let Some(uptime) = number(raw, UPTIME, SECONDS)?.or(started) {
+        processed.times.install_age_s = since(install_time);
+        if let Some(uptime) = told_uptime.or_else(|| since(startup_time)) {
             processed.times.uptime_s = Some(uptime);
         }
-        processed.times.install_age_s = since(number(raw, INSTALL_TIME, UNIX_SECONDS)?);
-        processed.times.last_crash_s = number(raw, LAST_CRASH, SECONDS)?;
+        if let Some(second) = crash_time {
+            let moment = i64::try_from(second).ok().and_then(|second| Timestamp::from_second(second).ok());
+            let moment =
+                moment.ok_or(RuleError::BadAnnotation { key: CRASH_TIME, expected: UNIX_SECONDS })?;
+            processed.times.crashed_at = Some(moment);
+        }
         Ok(Outcome::Applied)
     }
 }
