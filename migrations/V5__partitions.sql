@@ -5,6 +5,8 @@ CREATE FUNCTION partition_range(parent regclass)
     RETURNS TABLE (partition regclass, first_day date, end_day date)
     LANGUAGE sql STABLE
     SET search_path = public, pg_temp
+    -- Bounds are written as the session writes dates.
+    SET datestyle = 'ISO, YMD'
 AS $$
     SELECT c.oid::regclass,
            substring(bound FROM $re$FROM \('([0-9-]+)'\)$re$)::date,
@@ -21,12 +23,15 @@ CREATE FUNCTION make_partition(parent regclass, day date, step text)
     LANGUAGE plpgsql
     SET search_path = public, pg_temp
     SET client_min_messages = warning
+    SET datestyle = 'ISO, YMD'
 AS $$
 DECLARE
     first_day date := date_trunc(step, day::timestamp)::date;
     end_day date := (date_trunc(step, day::timestamp) + ('1 ' || step)::interval)::date;
     neighbour record;
+    name text;
     partition text;
+    taken int := 1;
 BEGIN
     -- Partitions that were made with another step stay as they are: the new one fills the gap between them.
     FOR neighbour IN SELECT * FROM partition_range(parent) LOOP
@@ -39,7 +44,13 @@ BEGIN
         END IF;
     END LOOP;
 
-    partition := format('%s_%s', parent, to_char(first_day, 'YYYYMMDD'));
+    name := format('%s_%s', parent, to_char(first_day, 'YYYYMMDD'));
+    partition := name;
+    -- One that was detached to be archived keeps its name.
+    WHILE to_regclass(quote_ident(partition)) IS NOT NULL LOOP
+        taken := taken + 1;
+        partition := format('%s_%s', name, taken);
+    END LOOP;
     -- Made apart and attached, because PARTITION OF would lock every reader and writer of the parent out.
     EXECUTE format('CREATE TABLE %I (LIKE %s INCLUDING DEFAULTS INCLUDING CONSTRAINTS INCLUDING GENERATED INCLUDING STORAGE)',
         partition, parent);

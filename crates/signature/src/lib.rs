@@ -52,7 +52,7 @@ pub fn generate(stackwalk: &Stackwalk) -> Signature {
         },
     };
     let proto_signature = frames.iter().map(|frame| frame.text.as_str()).collect::<Vec<_>>().join(" | ");
-    Signature { signature: fit(&signature), proto_signature, notes }
+    Signature { signature: fit(signature), proto_signature, notes }
 }
 
 /// A frame as signatures see it.
@@ -65,23 +65,28 @@ struct NormalisedFrame {
 fn frames_of(thread: &Thread) -> Vec<NormalisedFrame> {
     let expanded = thread.frames.iter().flat_map(|frame| {
         let inlines = frame.inlines.iter().map(|inline| NormalisedFrame {
-            text: frame::normalise_function(&inline.function),
+            text: printable(&frame::normalise_function(&inline.function)),
             is_runtime: lists::is_runtime_function(&inline.function),
         });
-        let outer = NormalisedFrame { text: frame::text_of(frame), is_runtime: frame::is_runtime(frame) };
+        let outer =
+            NormalisedFrame { text: printable(&frame::text_of(frame)), is_runtime: frame::is_runtime(frame) };
         inlines.chain([outer])
     });
     expanded.take(MAX_FRAMES).filter(|frame| !frame.text.is_empty()).collect()
 }
 
-/// Removes what cannot be printed and cuts to the longest length.
-fn fit(signature: &str) -> String {
-    let printable: String = signature.chars().filter(|character| matches!(character, ' '..='~')).collect();
-    let printable = printable.split_whitespace().collect::<Vec<_>>().join(" ");
-    if printable.len() <= MAX_CHARACTERS {
-        return printable;
+/// Removes what cannot be printed, and joins what is left of blanks.
+fn printable(text: &str) -> String {
+    let printable: String = text.chars().filter(|character| matches!(character, ' '..='~')).collect();
+    printable.split_whitespace().collect::<Vec<_>>().join(" ")
+}
+
+/// Cuts to the longest length.
+fn fit(signature: String) -> String {
+    if signature.len() <= MAX_CHARACTERS {
+        return signature;
     }
-    let cut: String = printable.chars().take(MAX_CHARACTERS - 3).collect();
+    let cut: String = signature.chars().take(MAX_CHARACTERS - 3).collect();
     format!("{cut}...")
 }
 
@@ -161,5 +166,10 @@ mod tests {
         let made = generate(&walked(&[&long]));
         assert_eq!((made.signature.len(), made.signature.ends_with("...")), (255, true));
         assert_eq!(generate(&walked(&["a\u{0}b\tc\u{e9}  d"])).signature, "abc d");
+        assert_eq!(
+            generate(&walked(&["\u{e9}\u{e8}", "next"])).signature,
+            "next",
+            "a name without a printable character"
+        );
     }
 }

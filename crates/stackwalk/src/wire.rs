@@ -16,6 +16,8 @@ use crate::Limits;
 #[derive(Debug, Serialize, Deserialize)]
 pub(crate) struct Setup {
     pub(crate) symbols: symbols::Config,
+    /// The symbol servers with their passwords, which a configuration does not show.
+    pub(crate) servers: Vec<String>,
     pub(crate) limits: Limits,
     pub(crate) memory: Size,
     /// CPU time for one dump.

@@ -10,7 +10,11 @@ use rustix::{
     time::{ClockId, clock_gettime},
 };
 use symbols::Symbols;
-use tokio::{net::unix::pipe, runtime};
+use tokio::{
+    net::unix::pipe,
+    runtime,
+    signal::unix::{SignalKind, signal},
+};
 
 use crate::{
     Limits, Walked, Walker,
@@ -30,6 +34,9 @@ pub enum Error {
     /// The first frame is not what this release understands.
     #[error("cannot read the setup: pool and worker must be the same release")]
     Setup(#[from] serde_json::Error),
+    /// The setup names a server that is none.
+    #[error("cannot read the setup's symbol servers")]
+    Server(#[source] settings::InvalidServiceUrl),
     /// A limit could not be set.
     #[error("cannot limit this process")]
     Limit(#[source] rustix::io::Errno),
@@ -61,10 +68,18 @@ pub fn serve() -> Result<(), Error> {
 }
 
 async fn run(input: OwnedFd, output: OwnedFd) -> Result<(), Error> {
+    // Whoever stops a service signals all of its processes, and the processor first finishes what it has. A worker ends
+    // when its input does, or with its pool.
+    let _stop = [SignalKind::terminate(), SignalKind::interrupt()]
+        .map(signal)
+        .into_iter()
+        .collect::<Result<Vec<_>, _>>()?;
     let mut dumps = pipe::Receiver::from_owned_fd(input).map_err(Error::NoPipes)?;
     let mut answers = pipe::Sender::from_owned_fd(output).map_err(Error::NoPipes)?;
     let Some(setup) = wire::read(&mut dumps, wire::LONGEST_SETUP).await? else { return Ok(()) };
-    let setup: Setup = serde_json::from_slice(&setup)?;
+    let mut setup: Setup = serde_json::from_slice(&setup)?;
+    setup.symbols.servers =
+        setup.servers.iter().map(|server| server.parse()).collect::<Result<_, _>>().map_err(Error::Server)?;
     limit_memory(setup.memory.bytes())?;
     let longest = setup.limits.max_dump_bytes.as_usize();
     let walker = Walker::new(Symbols::open(&setup.symbols)?, Limits { ..setup.limits });

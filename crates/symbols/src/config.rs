@@ -1,8 +1,9 @@
 use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
-use settings::{Duration, Size};
-use url::Url;
+use settings::{Duration, ServiceUrl, Size};
+
+use crate::{Error, server::Server};
 
 /// The section `[symbols]`: where symbols come from.
 ///
@@ -12,8 +13,9 @@ use url::Url;
 pub struct Config {
     /// Folders with Breakpad symbols, laid out as `<debug file>/<debug id>/<debug file without .pdb>.sym`.
     pub paths: Vec<PathBuf>,
-    /// Symbol servers over HTTP; the same layout is expected below each address.
-    pub servers: Vec<Url>,
+    /// Symbol servers over HTTP; the same layout is expected below each address. One with a password in it comes from
+    /// the environment.
+    pub servers: Vec<ServiceUrl>,
     /// Folder for what the servers sent. Processes may share it. Anything in it may be deleted at any time.
     pub cache: PathBuf,
     /// How long a server may take to accept a connection.
@@ -37,5 +39,15 @@ impl Default for Config {
             missing_ttl: Duration::from_secs(60 * 60),
             max_file_size: Size::gib(2),
         }
+    }
+}
+
+impl Config {
+    /// Whether the addresses of the servers are ones that symbols can be below.
+    ///
+    /// # Errors
+    /// [`Error::ServerAddress`] for the first that is not.
+    pub fn check(&self) -> Result<(), Error> {
+        self.servers.iter().try_for_each(|server| Server::new(server).map(drop))
     }
 }

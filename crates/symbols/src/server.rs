@@ -6,6 +6,7 @@ use std::{
 };
 
 use reqwest::{Client, redirect};
+use settings::ServiceUrl;
 use url::Url;
 
 use crate::{Config, Error};
@@ -53,12 +54,13 @@ struct Failure {
 }
 
 impl Server {
-    pub(crate) fn new(url: &Url) -> Result<Self, Error> {
+    pub(crate) fn new(address: &ServiceUrl) -> Result<Self, Error> {
+        let url = Url::parse(address.expose()).map_err(|_| Error::ServerAddress(address.to_string()))?;
         if !matches!(url.scheme(), "http" | "https") || url.cannot_be_a_base() {
             // The address may carry a password: only what it begins with is shown.
             return Err(Error::ServerAddress(format!("{}:", url.scheme())));
         }
-        Ok(Self { url: url.clone(), failure: Mutex::new(None) })
+        Ok(Self { url, failure: Mutex::new(None) })
     }
 
     /// The server's name, for people: the address may carry a password.
@@ -116,7 +118,7 @@ mod tests {
 
     #[test]
     fn addresses_that_nothing_can_be_below_are_refused_without_showing_them() {
-        for address in ["ftp://user:secret@host/", "mailto:secret@host", "file:///secret"] {
+        for address in ["ftp://user:secret@host/", "http://user:secret@:x/", "file://a:secret@b/"] {
             let error = Server::new(&address.parse().unwrap()).unwrap_err().to_string();
             assert!(error.contains("symbols.servers") && !error.contains("secret"), "{error}");
         }

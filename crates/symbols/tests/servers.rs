@@ -62,7 +62,7 @@ impl Server {
 
 fn config(cache: &Path, servers: &[&Server]) -> Config {
     Config {
-        servers: servers.iter().map(|server| server.url.clone()).collect(),
+        servers: servers.iter().map(|server| server.url.as_str().parse().unwrap()).collect(),
         cache: cache.to_owned(),
         ..Config::default()
     }

@@ -25,7 +25,7 @@ const LONGEST_PAUSE: Duration = Duration::from_secs(10);
 const CPU_GRACE: Duration = Duration::from_secs(5);
 /// What a worker gets to see of the environment: where certificates, proxies and programs are. Its input is hostile,
 /// and the rest may hold passwords.
-const ENVIRONMENT: [&str; 11] = [
+const ENVIRONMENT: [&str; 13] = [
     "PATH",
     "TMPDIR",
     "TZ",
@@ -36,6 +36,8 @@ const ENVIRONMENT: [&str; 11] = [
     "ALL_PROXY",
     "http_proxy",
     "https_proxy",
+    "all_proxy",
+    "NO_PROXY",
     "no_proxy",
 ];
 
@@ -58,7 +60,8 @@ struct Failures {
 impl Starter {
     pub(crate) fn new(command: WorkerCommand, config: &Config) -> Result<Self, WalkFailure> {
         let setup = Setup {
-            symbols: command.symbols.clone(),
+            symbols: symbols::Config { servers: vec![], ..command.symbols.clone() },
+            servers: command.symbols.servers.iter().map(|server| server.expose().to_owned()).collect(),
             limits: config.limits.clone(),
             memory: config.memory,
             cpu: config.deadline.get().saturating_add(CPU_GRACE).into(),
@@ -101,6 +104,8 @@ impl Starter {
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .stderr(Stdio::piped())
+            // Ctrl-C at a terminal is for the processor, which finishes what its workers have in hand.
+            .process_group(0)
             .kill_on_drop(true);
         let child = self.spawner.spawn(command).await.map_err(|error| error.to_string())?;
         Process::set_up(child, &self.setup).await
