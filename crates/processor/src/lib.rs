@@ -151,11 +151,7 @@ fn watch_broker(ctx: &daemon::Context<Sections>, consumer: &Consumer) {
         loop {
             match &*state.borrow_and_update() {
                 BrokerState::Connected => dependency.up(),
-                BrokerState::Blocked { reason, .. }
-                | BrokerState::Disconnected { reason, .. }
-                | BrokerState::Refused { reason } => {
-                    dependency.down(reason.clone());
-                }
+                other => dependency.down(other.to_string()),
             }
             tokio::select! {
                 () = shutdown.cancelled() => break,

@@ -64,16 +64,29 @@ impl Default for Config {
 }
 
 impl Config {
+    /// Finds out whether the section makes sense, without asking the broker or touching the disk.
+    ///
+    /// # Errors
+    /// [`Error::Config`] with the first key whose value cannot work.
+    pub fn check(&self) -> Result<(), Error> {
+        self.checked().map(drop)
+    }
+
     /// The section as the rest of this crate wants it.
-    pub(crate) fn check(&self) -> Result<Checked, Error> {
-        if self.max_attempts == 0 {
-            return Err(Error::config("max_attempts", "one attempt is the least"));
+    pub(crate) fn checked(&self) -> Result<Checked, Error> {
+        let nothing = [
+            ("max_attempts", self.max_attempts == 0),
+            ("reprocessing_every", self.reprocessing_every == 0),
+            ("journal_rate", self.journal_rate == 0),
+            ("journal_limit", self.journal_limit.bytes() == 0),
+            ("publish_timeout", self.publish_timeout.is_zero()),
+            ("reconnect_delay", self.reconnect_delay.is_zero()),
+        ];
+        if let Some((key, _)) = nothing.into_iter().find(|(_, is_nothing)| *is_nothing) {
+            return Err(Error::config(key, "it is more than 0"));
         }
-        if self.reprocessing_every == 0 || self.journal_rate == 0 {
-            return Err(Error::config("reprocessing_every and journal_rate", "they are at least 1"));
-        }
-        if self.publish_timeout.is_zero() || self.reconnect_delay.is_zero() {
-            return Err(Error::config("publish_timeout and reconnect_delay", "they are longer than nothing"));
+        if self.journal.as_os_str().is_empty() {
+            return Err(Error::config("journal", "name a folder"));
         }
         if self.retry_delays.is_empty() {
             return Err(Error::config("retry_delays", "give at least one delay"));
@@ -140,26 +153,37 @@ impl fmt::Debug for Checked {
 mod tests {
     use super::*;
 
-    fn refused(config: &Config) -> String {
-        config.check().expect_err("the section makes no sense").to_string()
-    }
+    type Case = (&'static str, fn(&mut Config));
 
     #[test]
     fn what_cannot_work_is_refused_with_its_key() {
-        let config = Config { retry_delays: Vec::new(), ..Config::default() };
-        assert!(refused(&config).contains("retry_delays"));
-        let config = Config { max_attempts: 0, ..Config::default() };
-        assert!(refused(&config).contains("max_attempts"));
-        let config = Config { url: "https://127.0.0.1/".parse().unwrap(), ..Config::default() };
-        assert!(refused(&config).contains("url"));
-        let config = Config { namespace: "a b".to_owned(), ..Config::default() };
-        assert!(refused(&config).contains("namespace"));
+        let cases: [Case; 12] = [
+            ("url", |config| config.url = "https://127.0.0.1/".parse().unwrap()),
+            ("namespace", |config| config.namespace = "a b".to_owned()),
+            ("publish_timeout", |config| config.publish_timeout = Duration::from_millis(0)),
+            ("retry_delays", |config| config.retry_delays.clear()),
+            ("retry_delays", |config| config.retry_delays.push(Duration::from_millis(0))),
+            ("max_attempts", |config| config.max_attempts = 0),
+            ("reprocessing_every", |config| config.reprocessing_every = 0),
+            ("heartbeat", |config| config.heartbeat = Duration::from_millis(999)),
+            ("reconnect_delay", |config| config.reconnect_delay = Duration::from_millis(0)),
+            ("journal", |config| config.journal = PathBuf::new()),
+            ("journal_limit", |config| config.journal_limit = Size::from_bytes(0)),
+            ("journal_rate", |config| config.journal_rate = 0),
+        ];
+        Config::default().check().unwrap();
+        for (key, spoil) in cases {
+            let mut config = Config::default();
+            spoil(&mut config);
+            let refused = config.check().expect_err(key).to_string();
+            assert!(refused.starts_with(&format!("queue.{key} in")), "{key}: {refused}");
+        }
     }
 
     #[test]
     fn an_ipv6_address_is_not_taken_for_localhost() {
         let config = Config { url: "amqp://[::1]:5673/%2f".parse().unwrap(), ..Config::default() };
-        let uri = config.check().unwrap().uri;
+        let uri = config.checked().unwrap().uri;
         assert_eq!((uri.authority.host.as_str(), uri.authority.port), ("::1", 5673));
     }
 
@@ -170,6 +194,6 @@ mod tests {
             password: Secret::new("s/e@c"),
             ..Config::default()
         };
-        assert_eq!(config.check().unwrap().uri.authority.userinfo.password, "s/e@c");
+        assert_eq!(config.checked().unwrap().uri.authority.userinfo.password, "s/e@c");
     }
 }

@@ -73,7 +73,7 @@ impl Consumer {
         prefetch: Prefetch,
         shutdown: CancellationToken,
     ) -> Result<Self, Error> {
-        let settings = Arc::new(config.check()?);
+        let settings = Arc::new(config.checked()?);
         let hands = Arc::new(Hands::new());
         let tasks = TaskTracker::new();
         let wire = Wire::start(settings.clone(), "verdicts", shutdown.clone(), &tasks);

@@ -33,7 +33,7 @@ pub struct Depth {
 /// # Errors
 /// When the broker cannot be asked, or does not answer in time.
 pub async fn depths(config: &Config) -> Result<Vec<Depth>, Error> {
-    let settings = config.check()?;
+    let settings = config.checked()?;
     let asking = async {
         let line = Line::open(&settings.uri, "status").await?;
         let names = &settings.names;

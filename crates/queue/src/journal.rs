@@ -18,7 +18,12 @@ mod outside;
 mod segment;
 mod writer;
 
-use std::{path::Path, sync::Arc};
+use std::{
+    io,
+    path::{Path, PathBuf},
+    sync::Arc,
+    time::Duration,
+};
 
 use jiff::Timestamp;
 use settings::Size;
@@ -36,6 +41,10 @@ use writer::{Command, Writer};
 /// How many appends may wait for the next sync; beyond these a publisher waits to be let in.
 const WAITING: usize = 4_096;
 
+/// How long an append may take, the wait to be let in included. Only a disk that hangs is slower, and whoever waits for
+/// it has a client that waits too.
+const APPEND_LIMIT: Duration = Duration::from_secs(10);
+
 /// How much waits in the journal.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct JournalDepth {
@@ -50,7 +59,10 @@ pub struct JournalDepth {
 pub(crate) struct Journal {
     commands: mpsc::Sender<Command>,
     ledger: Arc<Ledger>,
-    thread: Option<std::thread::JoinHandle<()>>,
+    path: PathBuf,
+    append_limit: Duration,
+    /// Fails when the writer's thread has panicked.
+    ended: oneshot::Receiver<()>,
 }
 
 impl Journal {
@@ -68,12 +80,19 @@ impl Journal {
         drain::adopt(root, &ledger);
 
         let (commands, received) = mpsc::channel(WAITING);
+        let (end, ended) = oneshot::channel();
+        let path = folder.path().to_owned();
         let writer = Writer::new(folder, next_number, limit, ledger.clone());
-        let thread = std::thread::Builder::new()
+        std::thread::Builder::new()
             .name("journal".to_owned())
-            .spawn(move || writer.run(received))
+            .spawn(move || {
+                writer.run(received);
+                if end.send(()).is_err() {
+                    tracing::debug!("the journal's writer has ended, and nobody waits for it");
+                }
+            })
             .map_err(Error::journal("starting the writer of", root))?;
-        Ok(Self { commands, ledger, thread: Some(thread) })
+        Ok(Self { commands, ledger, path, append_limit: APPEND_LIMIT, ended })
     }
 
     /// Returns when the id is durable.
@@ -81,8 +100,14 @@ impl Journal {
         let (reply, answer) = oneshot::channel();
         let command = Command::Append { line: entry.line(), since: entry.message.enqueued_at, reply };
         let gone = || Error::unconfirmed("the journal's writer is gone");
-        self.commands.send(command).await.map_err(|_| gone())?;
-        answer.await.map_err(|_| gone())?
+        let appending = async {
+            self.commands.send(command).await.map_err(|_| gone())?;
+            answer.await.map_err(|_| gone())?
+        };
+        tokio::time::timeout(self.append_limit, appending).await.unwrap_or_else(|_| {
+            let hangs = io::Error::new(io::ErrorKind::TimedOut, "the disk does not answer");
+            Err(Error::journal("writing to the journal in", &self.path)(hangs))
+        })
     }
 
     pub(crate) fn ledger(&self) -> Arc<Ledger> {
@@ -93,14 +118,20 @@ impl Journal {
         self.commands.downgrade()
     }
 
-    /// Lets the folder go. Blocks until what was appended is on disk.
-    pub(crate) fn close(mut self) {
-        let thread = self.thread.take();
-        drop(self);
-        if let Some(thread) = thread
-            && thread.join().is_err()
-        {
-            tracing::error!("the journal's writer has panicked");
+    /// Lets the folder go. Returns when what was appended is on disk, or when that takes too long: the thread is then
+    /// left to the end of the process, and nobody was promised what it still holds.
+    pub(crate) async fn close(self, limit: Duration) {
+        let Self { commands, path, ended, .. } = self;
+        drop(commands);
+        match tokio::time::timeout(limit, ended).await {
+            Ok(Ok(())) => {}
+            Ok(Err(_)) => tracing::error!("the journal's writer has panicked"),
+            Err(_) => {
+                tracing::error!(path = %path.display(), ?limit, "the journal's disk hangs, and its writer is not waited for");
+            }
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

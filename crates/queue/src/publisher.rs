@@ -61,7 +61,7 @@ impl Publisher {
         writer_name: &str,
         shutdown: CancellationToken,
     ) -> Result<Self, Error> {
-        let settings = Arc::new(config.check()?);
+        let settings = Arc::new(config.checked()?);
         let metrics = Arc::new(Metrics::new());
         let journal = {
             let (root, name, limit) = (config.journal.clone(), writer_name.to_owned(), config.journal_limit);
@@ -90,8 +90,11 @@ impl Publisher {
 
     /// Publishes one id, and returns when it is safe: with the broker, or in the journal.
     ///
-    /// Takes at most the configured time, and then that of a write to the disk. Dropping the future leaves it open
-    /// what became of the id.
+    /// Takes at most the configured time, and then that of a write to the disk, which is given up after ten seconds.
+    ///
+    /// Not cancel-safe: who drops the future cannot know whether the id is with the broker, in the journal, or nowhere.
+    /// Where the caller may be cut off, as in the handler of a request whose client goes away, run it in a task of
+    /// its own.
     ///
     /// # Errors
     /// When the journal cannot take the id either. The crash is still in the store, where the sweep finds it.
@@ -152,8 +155,7 @@ impl Publisher {
 
         let journal = self.0.journal.lock().unwrap_or_else(PoisonError::into_inner).take();
         if let Some(journal) = journal.and_then(Arc::into_inner) {
-            // It fails only when the runtime ends, and the journal with it.
-            drop(tokio::task::spawn_blocking(|| journal.close()).await);
+            journal.close(CLOSE_LIMIT).await;
         }
         let tasks = self.0.tasks.clone();
         tasks.close();
@@ -165,5 +167,5 @@ impl Publisher {
 
 /// How often to look whether the journal is empty while closing.
 const FLUSH_LOOK: Duration = Duration::from_millis(20);
-/// How long the tasks may take to end.
+/// How long the journal's writer may take to end, and then the tasks.
 const CLOSE_LIMIT: Duration = Duration::from_secs(5);

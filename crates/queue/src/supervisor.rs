@@ -4,7 +4,10 @@
 //! the next one begins with a new connection and declares everything anew. There is one way into the connected state,
 //! and it is the one that is taken at every start.
 
-use std::time::{Duration, Instant};
+use std::{
+    fmt,
+    time::{Duration, Instant},
+};
 
 use jiff::Timestamp;
 use tokio::sync::watch;
@@ -57,6 +60,22 @@ impl BrokerState {
             _ => Timestamp::now(),
         };
         *self = Self::Disconnected { since, reason: error.to_string() };
+    }
+}
+
+impl fmt::Display for BrokerState {
+    /// A short phrase: how it stands, since when and why.
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Connected => formatter.write_str("connected"),
+            Self::Blocked { since, reason } => {
+                write!(formatter, "takes no messages since {since:.0}: {reason}")
+            }
+            Self::Disconnected { since, reason } => {
+                write!(formatter, "not connected since {since:.0}: {reason}")
+            }
+            Self::Refused { reason } => write!(formatter, "cannot be used: {reason}"),
+        }
     }
 }
 
@@ -149,6 +168,22 @@ mod tests {
         assert_eq!(backoff(3, longest, 0.0), Duration::from_millis(800));
         assert_eq!(backoff(1_000, longest, 0.0), longest);
         assert_eq!(backoff(1_000, longest, 0.5), Duration::from_millis(7_500));
+    }
+
+    #[test]
+    fn a_state_reads_as_a_phrase_with_its_time_and_its_reason() {
+        let since = "2026-11-23T10:00:00.123456Z".parse().unwrap();
+        let reason = "low on memory".to_owned();
+        assert_eq!(BrokerState::Connected.to_string(), "connected");
+        assert_eq!(
+            BrokerState::Blocked { since, reason: reason.clone() }.to_string(),
+            "takes no messages since 2026-11-23T10:00:00Z: low on memory"
+        );
+        assert_eq!(
+            BrokerState::Disconnected { since, reason: reason.clone() }.to_string(),
+            "not connected since 2026-11-23T10:00:00Z: low on memory"
+        );
+        assert_eq!(BrokerState::Refused { reason }.to_string(), "cannot be used: low on memory");
     }
 
     #[test]

@@ -3,20 +3,29 @@
 //! | what | kind | arguments |
 //! |---|---|---|
 //! | exchange `crashmill` | direct, durable | - |
-//! | queues `priority`, `standard`, `reprocessing`, `dead` | quorum, durable; each bound to `crashmill` by its own name | `x-queue-type` |
+//! | queues `priority`, `standard`, `reprocessing` | quorum, durable; each bound to `crashmill` by its own name | `x-queue-type`, `x-dead-letter-exchange`, `x-dead-letter-routing-key` |
+//! | queue `dead` | quorum, durable; bound to `crashmill` by its own name | `x-queue-type` |
 //! | exchange `retry.<delay>` | fanout, durable | - |
 //! | queue `retry.<delay>` | quorum, durable; bound to the exchange of its name | `x-queue-type`, `x-message-ttl`, `x-dead-letter-exchange` |
+//!
+//! What the broker drops from a work queue by itself goes to `dead`: a message that came back more often than the
+//! delivery limit allows, which is 20 where nobody has set another since RabbitMQ 4.0, or what an operator's policy
+//! expires or pushes out. Without that dead-letter exchange it would be discarded without a word. So `dead` holds what
+//! this crate has parked, with a header `queue`, and what the broker has put there, with headers `x-death` and
+//! `x-first-death-queue` instead and whatever `reason` an earlier attempt had.
 //!
 //! A retry is published to the exchange of its delay with the work queue's name as routing key. When its time to live
 //! is over, the broker dead-letters it to `crashmill` with the key that it still has, so it comes home.
 //!
-//! That last step is at most once, which is what quorum queues do unless asked otherwise: a broker that is killed in
-//! just that moment may drop the message, and the sweep of the crash store brings the crash back. At-least-once
-//! dead-lettering would hold all waiting messages in the broker's memory, and needs `x-overflow=reject-publish` too.
-//! Who wants it sets `dead-letter-strategy=at-least-once` and `overflow=reject-publish` as a policy on `retry\..*`;
-//! as arguments they could never be changed without deleting the queue. The same holds for limits of every kind.
+//! The broker's own steps are at most once, which is what quorum queues do unless asked otherwise: a broker that is
+//! killed in just that moment may drop the message, and the sweep of the crash store brings the crash back.
+//! At-least-once dead-lettering would hold all waiting messages in the broker's memory, and needs
+//! `x-overflow=reject-publish` too. Who wants it sets `dead-letter-strategy=at-least-once` and
+//! `overflow=reject-publish` as a policy on `retry\..*`; as arguments they could never be changed without deleting
+//! the queue. The same holds for limits of every kind.
 //! This is valid on RabbitMQ 3.10 (the first whose quorum queues know a time to live) to 4.x.
 
+use crash::QueueName;
 use lapin::{
     Channel, ExchangeKind,
     options::{ExchangeDeclareOptions, QueueBindOptions, QueueDeclareOptions},
@@ -43,7 +52,7 @@ const DURABLE: ExchangeDeclareOptions = ExchangeDeclareOptions {
 /// # Errors
 /// [`Error::Mismatch`] where something of the same name is different; whatever keeps us from asking.
 pub async fn declare(config: &Config) -> Result<(), Error> {
-    let settings = config.check()?;
+    let settings = config.checked()?;
     let line = Line::open(&settings.uri, "topology").await?;
     declare_on(&line, &settings.names).await
 }
@@ -51,21 +60,31 @@ pub async fn declare(config: &Config) -> Result<(), Error> {
 pub(crate) async fn declare_on(line: &Line, names: &Names) -> Result<(), Error> {
     let channel = line.channel().await?;
     declare_exchange(&channel, names.exchange(), ExchangeKind::Direct).await?;
-    for queue in names.bound() {
-        declare_queue(&channel, &queue, FieldTable::default()).await?;
+    let dead = names.dead();
+    for queue in QueueName::ALL.map(|queue| names.work(queue)) {
+        let mut arguments = dead_letters_to(&names.exchange());
+        arguments.insert("x-dead-letter-routing-key".into(), AMQPValue::LongString(dead.as_str().into()));
+        declare_queue(&channel, &queue, arguments).await?;
         bind(&channel, &queue, names.exchange(), queue.clone()).await?;
     }
+    declare_queue(&channel, &dead, FieldTable::default()).await?;
+    bind(&channel, &dead, names.exchange(), dead.clone()).await?;
     for Retry { delay, name } in names.retries() {
-        let mut arguments = FieldTable::default();
+        // No routing key: the one that the message has leads it home.
+        let mut arguments = dead_letters_to(&names.exchange());
         let milliseconds = i64::try_from(delay.as_millis()).unwrap_or(i64::MAX);
         arguments.insert("x-message-ttl".into(), AMQPValue::LongLongInt(milliseconds));
-        arguments
-            .insert("x-dead-letter-exchange".into(), AMQPValue::LongString(names.exchange().as_str().into()));
         declare_exchange(&channel, name.clone(), ExchangeKind::Fanout).await?;
         declare_queue(&channel, name, arguments).await?;
         bind(&channel, name, name.clone(), ShortString::default()).await?;
     }
     Ok(())
+}
+
+fn dead_letters_to(exchange: &ShortString) -> FieldTable {
+    let mut arguments = FieldTable::default();
+    arguments.insert("x-dead-letter-exchange".into(), AMQPValue::LongString(exchange.as_str().into()));
+    arguments
 }
 
 async fn declare_exchange(channel: &Channel, name: ShortString, kind: ExchangeKind) -> Result<(), Error> {

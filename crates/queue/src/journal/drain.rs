@@ -5,7 +5,7 @@ use std::{
     fs, io,
     path::{Path, PathBuf},
     sync::Arc,
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use futures_util::future::join_all;
@@ -14,7 +14,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::{
     folder::Folder,
-    ledger::{Ledger, Segment},
+    ledger::{Ledger, Left, Segment},
     segment::{self, Entry, Window},
     writer::Command,
 };
@@ -80,8 +80,13 @@ impl Drain {
 
     /// Publishes the first segment, or waits until there is one.
     async fn next_segment(&self) -> Result<(), Error> {
+        self.ledger.bring_back(Instant::now());
         if let Some(segment) = self.ledger.front() {
-            return self.publish(&segment).await;
+            if segment.left == Left::Publish && !self.publish(&segment).await? {
+                return Ok(());
+            }
+            delete(&self.ledger, segment.path).await;
+            return Ok(());
         }
         if self.ledger.has_active()
             && let Some(writer) = self.writer.upgrade()
@@ -96,17 +101,20 @@ impl Drain {
         Ok(())
     }
 
-    async fn publish(&self, segment: &Segment) -> Result<(), Error> {
+    /// Publishes what is left of the first segment. False when it cannot be read and was set aside.
+    async fn publish(&self, segment: &Segment) -> Result<bool, Error> {
         let mut from = segment.offset;
         loop {
             let window = match read(segment.path.clone(), from).await {
                 Ok(window) => window,
+                Err(Error::Journal { source, path, .. }) if source.kind() == io::ErrorKind::NotFound => {
+                    tracing::error!(path = %path.display(), "somebody has deleted a segment of the journal");
+                    return Ok(true);
+                }
                 Err(error) => {
-                    // It must not hold up what stands behind it. The next start tries again, and the sweep of the
-                    // crash store finds its crashes.
-                    tracing::error!(%error, "a segment of the journal is left aside");
-                    self.ledger.forget_front();
-                    return Ok(());
+                    // It must not hold up what stands behind it.
+                    set_aside(&self.ledger, Left::Publish, &error);
+                    return Ok(false);
                 }
             };
             // At the end it is the line that was being written when its writer died.
@@ -115,10 +123,7 @@ impl Drain {
             }
             self.publish_window(&window.entries).await?;
             let published = u32::try_from(window.entries.len()).unwrap_or(u32::MAX);
-            let Some(next) = window.next else {
-                self.remove(segment);
-                return Ok(());
-            };
+            let Some(next) = window.next else { return Ok(true) };
             let last = window.entries.last().map(|entry| entry.message.enqueued_at);
             self.ledger.published(u64::from(published), next, last);
             from = next;
@@ -138,25 +143,32 @@ impl Drain {
         });
         join_all(publishing).await.into_iter().collect()
     }
+}
 
-    fn remove(&self, segment: &Segment) {
-        match fs::remove_file(&segment.path) {
-            Ok(()) => {}
-            Err(error) if error.kind() == io::ErrorKind::NotFound => {}
-            // Forgotten nevertheless, or its ids would be published for ever.
-            Err(error) => {
-                tracing::error!(path = %segment.path.display(), %error, "a published segment cannot be deleted");
-            }
+/// Deletes the first segment, all of which is with the broker.
+pub(super) async fn delete(ledger: &Ledger, path: PathBuf) {
+    let deleting = Error::journal("deleting", path.clone());
+    match blocking(move || fs::remove_file(&path)).await {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => {
+            set_aside(ledger, Left::Delete, &deleting(error));
         }
-        self.ledger.forget_front();
+        _ => ledger.forget_front(),
     }
 }
 
 async fn read(path: PathBuf, from: u64) -> Result<Window, Error> {
     let reading = Error::journal("reading", path.clone());
-    match tokio::task::spawn_blocking(move || segment::read(&path, from, BATCH)).await {
-        Ok(window) => window.map_err(reading),
-        Err(_) => Err(reading(io::Error::other("the read was given up"))),
+    blocking(move || segment::read(&path, from, BATCH)).await.map_err(reading)
+}
+
+async fn blocking<T: Send + 'static>(work: impl FnOnce() -> io::Result<T> + Send + 'static) -> io::Result<T> {
+    tokio::task::spawn_blocking(work).await.unwrap_or_else(|error| Err(io::Error::other(error)))
+}
+
+fn set_aside(ledger: &Ledger, left: Left, error: &Error) {
+    match ledger.set_aside(left, Instant::now(), rand::random()) {
+        0 | 1 => tracing::error!(%error, "a segment of the journal is set aside and tried again"),
+        failures => tracing::debug!(%error, failures, "a segment of the journal is still set aside"),
     }
 }
 

@@ -1,8 +1,9 @@
 //! The one thread that appends to a journal.
 
 use std::{
-    fs::{File, OpenOptions},
+    fs::{self, File, OpenOptions},
     io::{self, Write},
+    path::PathBuf,
     sync::Arc,
 };
 
@@ -46,11 +47,14 @@ pub(crate) struct Writer {
     limit: Size,
     ledger: Arc<Ledger>,
     active: Option<(File, Segment)>,
+    /// A file that was begun and in which nothing stands that anybody was promised. No other is begun before it is
+    /// gone, so that a disk which takes nothing is not filled with empty files.
+    unused: Option<PathBuf>,
 }
 
 impl Writer {
     pub(crate) fn new(folder: Arc<Folder>, next_number: u64, limit: Size, ledger: Arc<Ledger>) -> Self {
-        Self { folder, next_number, limit, ledger, active: None }
+        Self { folder, next_number, limit, ledger, active: None, unused: None }
     }
 
     /// Works until nobody can ask for anything any more.
@@ -105,12 +109,15 @@ impl Writer {
             return Err(Refusal::Full);
         }
         // After a failed write or sync nobody knows what a file holds: it is never written again, and the block goes to
-        // a new one. Where that fails too, it is not the file.
+        // a new one. Where that fails too, or there is no room for any, it is not the file.
         let (file, mut segment) = match self.write(block) {
             Ok(written) => written,
             Err(error) => {
                 tracing::warn!(%error, "a segment of the journal is given up after a failed write");
                 self.seal();
+                if matches!(error.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded) {
+                    return Err(Refusal::Failed(error));
+                }
                 self.write(block).map_err(Refusal::Failed)?
             }
         };
@@ -127,6 +134,16 @@ impl Writer {
     }
 
     fn write(&mut self, block: &str) -> io::Result<(File, Segment)> {
+        let written = self.append_durably(block);
+        if written.is_ok() {
+            self.unused = None;
+        } else if let Err(error) = self.remove_unused() {
+            tracing::debug!(%error, "an unused segment of the journal cannot be deleted yet");
+        }
+        written
+    }
+
+    fn append_durably(&mut self, block: &str) -> io::Result<(File, Segment)> {
         let (mut file, segment) = match self.active.take() {
             Some(active) => active,
             None => self.begin()?,
@@ -137,11 +154,23 @@ impl Writer {
     }
 
     fn begin(&mut self) -> io::Result<(File, Segment)> {
+        self.remove_unused()?;
         let path = segment::path(self.folder.path(), self.next_number);
         self.next_number += 1;
         let file = OpenOptions::new().create_new(true).append(true).open(&path)?;
+        self.unused = Some(path.clone());
         self.folder.sync()?;
-        Ok((file, Segment { path, ids: 0, bytes: 0, oldest: None, offset: 0, _folder: self.folder.clone() }))
+        Ok((file, Segment::new(path, self.folder.clone())))
+    }
+
+    fn remove_unused(&mut self) -> io::Result<()> {
+        if let Some(path) = &self.unused {
+            match fs::remove_file(path) {
+                Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+                _ => self.unused = None,
+            }
+        }
+        Ok(())
     }
 
     fn seal(&mut self) {
@@ -153,4 +182,81 @@ impl Writer {
 enum Refusal {
     Full,
     Failed(io::Error),
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+
+    use super::*;
+    use crate::metrics::Metrics;
+
+    fn writer(root: &Path) -> Writer {
+        let folder = Arc::new(Folder::claim_own(root, "tests").unwrap());
+        let ledger = Arc::new(Ledger::new(Arc::new(Metrics::new())));
+        Writer::new(folder, 1, Size::gib(1), ledger)
+    }
+
+    /// Lets the writer believe that what it writes next goes to this device.
+    fn redirect(writer: &mut Writer, device: &str) {
+        let (_, segment) = writer.active.take().unwrap();
+        writer.active = Some((OpenOptions::new().append(true).open(device).unwrap(), segment));
+    }
+
+    fn kind(outcome: Result<(), Refusal>) -> io::ErrorKind {
+        match outcome {
+            Err(Refusal::Failed(error)) => error.kind(),
+            Err(Refusal::Full) => panic!("the limit is far away"),
+            Ok(()) => panic!("it cannot be written"),
+        }
+    }
+
+    fn segments(writer: &Writer) -> Vec<u64> {
+        segment::numbers(writer.folder.path()).unwrap()
+    }
+
+    #[test]
+    fn on_a_full_disk_what_was_promised_is_kept_and_no_other_file_is_begun() {
+        let root = tempfile::tempdir().unwrap();
+        let mut writer = writer(root.path());
+        assert!(writer.commit("one\n", 1, None).is_ok());
+        redirect(&mut writer, "/dev/full");
+
+        assert_eq!(kind(writer.commit("two\n", 1, None)), io::ErrorKind::StorageFull);
+
+        assert_eq!(segments(&writer), [1]);
+        assert_eq!(writer.ledger.front().unwrap().ids, 1);
+        assert!(writer.commit("three\n", 1, None).is_ok());
+        assert_eq!(segments(&writer), [1, 2]);
+    }
+
+    #[test]
+    fn a_file_whose_first_write_fails_is_removed() {
+        let root = tempfile::tempdir().unwrap();
+        let mut writer = writer(root.path());
+        for _ in 0..3 {
+            writer.active = Some(writer.begin().unwrap());
+            redirect(&mut writer, "/dev/full");
+            assert_eq!(kind(writer.commit("one\n", 1, None)), io::ErrorKind::StorageFull);
+            assert!(segments(&writer).is_empty());
+        }
+        assert!(writer.ledger.is_empty());
+    }
+
+    #[test]
+    fn while_an_unused_file_cannot_be_removed_no_other_is_begun() {
+        let root = tempfile::tempdir().unwrap();
+        let mut writer = writer(root.path());
+        // A folder cannot be deleted like a file.
+        let stuck = segment::path(writer.folder.path(), 1);
+        fs::create_dir(&stuck).unwrap();
+        (writer.unused, writer.next_number) = (Some(stuck.clone()), 2);
+
+        kind(writer.commit("one\n", 1, None));
+        assert_eq!(segments(&writer), [1]);
+
+        fs::remove_dir(&stuck).unwrap();
+        assert!(writer.commit("two\n", 1, None).is_ok());
+        assert_eq!(segments(&writer), [2]);
+    }
 }

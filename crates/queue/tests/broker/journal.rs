@@ -88,3 +88,25 @@ async fn two_processes_of_one_name_share_nothing_and_the_one_that_stays_inherits
 
     assert_eq!((first.journal_depth().ids, third.journal_depth().ids), (1, 1));
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_segment_that_somebody_deletes_no_longer_waits_and_holds_nothing_up() {
+    let folder = tempfile::tempdir().unwrap();
+    let config = config("deleted_segment", folder.path());
+    let proxy = Proxy::start(Network::Cut).await;
+    let publisher = publisher(&through(&config, &proxy.url())).await;
+    publisher.publish(QueueName::Standard, &message(1)).await.unwrap();
+    for file in std::fs::read_dir(folder.path().join("tests")).unwrap() {
+        let path = file.unwrap().path();
+        if path.extension().is_some_and(|ending| ending == "journal") {
+            std::fs::remove_file(path).unwrap();
+        }
+    }
+
+    proxy.set(Network::Good);
+    testing::eventually(SOON, async || (publisher.journal_depth().ids == 0).then_some(())).await;
+
+    let second = message(2);
+    publisher.publish(QueueName::Standard, &second).await.unwrap();
+    take_all(&config, &[second]).await;
+}

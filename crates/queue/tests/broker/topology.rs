@@ -1,13 +1,14 @@
 //! What stands on the broker, and what does not belong there.
 
+use crash::QueueName;
 use lapin::{
     Connection, ConnectionProperties,
-    options::{QueueDeclareOptions, QueueDeleteOptions},
+    options::{BasicGetOptions, BasicRejectOptions, QueueDeclareOptions, QueueDeleteOptions},
     types::FieldTable,
 };
 use queue::{BrokerState, Error, declare, depths};
 
-use crate::support::{SOON, config, consumer, publisher, reaches};
+use crate::support::{SOON, config, connected, consumer, is_deep, messages, publisher, reaches};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn everything_is_declared_once_and_found_there_the_second_time() {
@@ -21,6 +22,31 @@ async fn everything_is_declared_once_and_found_there_the_second_time() {
     let names: Vec<String> = depths(&config).await.unwrap().into_iter().map(|depth| depth.name).collect();
     let expected = ["priority", "standard", "reprocessing", "dead", "retry.200ms", "retry.600ms"];
     assert_eq!(names, expected.map(|name| format!("{}.{name}", config.namespace)));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_the_broker_drops_from_a_work_queue_goes_to_the_dead() {
+    let folder = tempfile::tempdir().unwrap();
+    let config = config("dropped", folder.path());
+    let publisher = connected(&config).await;
+    let broker = Connection::connect(&testing::amqp_url(), ConnectionProperties::default()).await.unwrap();
+    let channel = broker.create_channel().await.unwrap();
+    let messages = messages(3);
+    for (queue, message) in QueueName::ALL.into_iter().zip(&messages) {
+        publisher.publish(queue, message).await.unwrap();
+        let name = format!("{}.{queue}", config.namespace);
+        let delivery = channel.basic_get(name.into(), BasicGetOptions::default()).await.unwrap().unwrap();
+        // To the broker it is the same whether a consumer, a limit or a policy ends the message's life.
+        delivery.acker.reject(BasicRejectOptions { requeue: false }).await.unwrap();
+    }
+    is_deep(&config, "dead", 3).await;
+
+    let dead = format!("{}.dead", config.namespace);
+    let dropped = channel.basic_get(dead.into(), BasicGetOptions::default()).await.unwrap().unwrap().delivery;
+    let body = String::from_utf8(dropped.data).unwrap();
+    assert!(messages.iter().any(|message| message.crash_id.to_string() == body), "{body}");
+    let headers = dropped.properties.headers().clone().unwrap();
+    assert!(headers.inner().contains_key("x-first-death-queue"), "{headers:?}");
 }
 
 #[tokio::test(flavor = "multi_thread")]
