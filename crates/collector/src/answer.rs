@@ -42,6 +42,8 @@ pub(crate) enum Answer {
     Discarded(Malformed),
     /// The client took longer than it may.
     TooSlow,
+    /// Too much is in memory already: the client should come again.
+    NoMemory,
     /// The crash could not be made durable anywhere: the client should keep it.
     NotStored,
 }
@@ -53,6 +55,7 @@ impl Answer {
             Self::Stored(_) => "accept",
             Self::Discarded(_) => "malformed",
             Self::TooSlow => "too_slow",
+            Self::NoMemory => "no_memory",
             Self::NotStored => "not_stored",
         }
     }
@@ -71,7 +74,7 @@ impl IntoResponse for Answer {
                 (status, format!("Discarded=malformed_{reason}"))
             }
             Self::TooSlow => (StatusCode::REQUEST_TIMEOUT, String::new()),
-            Self::NotStored => (StatusCode::SERVICE_UNAVAILABLE, String::new()),
+            Self::NoMemory | Self::NotStored => (StatusCode::SERVICE_UNAVAILABLE, String::new()),
         };
         let mut response = (status, [(header::CONTENT_TYPE, "text/plain")], text).into_response();
         if status != StatusCode::OK {

@@ -4,13 +4,16 @@ use std::{
     io,
     pin::Pin,
     sync::{
-        Arc, Mutex, PoisonError,
+        Arc, Mutex, MutexGuard, PoisonError,
         atomic::{AtomicU64, Ordering},
     },
     task::{Context, Poll},
 };
 
-use async_compression::tokio::bufread::{GzipDecoder, ZlibDecoder, ZstdDecoder};
+use async_compression::{
+    tokio::bufread::{GzipDecoder, ZlibDecoder, ZstdDecoder},
+    zstd::DParameter,
+};
 use axum::{
     body::Body,
     http::{HeaderMap, header},
@@ -20,18 +23,53 @@ use futures_util::{Stream, StreamExt, TryStreamExt};
 use tokio::io::AsyncBufRead;
 use tokio_util::io::{ReaderStream, StreamReader};
 
-use crate::{answer::Malformed, payload::Encoding};
+use crate::{
+    answer::Malformed,
+    pace::{Pace, Paced},
+    payload::Encoding,
+};
 
 /// Decoded bytes, until the end or the first error.
 pub(crate) type Decoded = Pin<Box<dyn Stream<Item = Result<Bytes, BodyError>> + Send>>;
 
+/// So much is given in one turn, in bytes.
+const TURN: usize = 16 * 1024;
+/// The most that is read in search of the next part, in bytes: two turns and their last chunks fit well.
+const MAX_HEAD: usize = 256 * 1024;
+/// The largest window of zstd, as an exponent: the 8 MiB that every decoder of HTTP has to take, and no more.
+const ZSTD_WINDOW_LOG: u32 = 23;
+
 /// A stream of which another handle can read what a first reader left.
+///
+/// The parser of multipart takes all that a stream has ready before it looks at any of it, which for a body that
+/// inflates is everything; and it searches a part's head from the beginning with every chunk. So the stream pauses
+/// after every turn, and ends where a head has no end.
 #[derive(Clone)]
-pub(crate) struct Shared(Arc<Mutex<Decoded>>);
+pub(crate) struct Shared(Arc<Mutex<Source>>);
+
+struct Source {
+    stream: Decoded,
+    given_in_turn: usize,
+    head_left: Option<usize>,
+}
 
 impl Shared {
     pub(crate) fn new(stream: Decoded) -> Self {
-        Self(Arc::new(Mutex::new(stream)))
+        Self(Arc::new(Mutex::new(Source { stream, given_in_turn: 0, head_left: None })))
+    }
+
+    /// What is read from here on is the head of a part, which has a limit.
+    pub(crate) fn begin_head(&self) {
+        self.lock().head_left = Some(MAX_HEAD);
+    }
+
+    /// What is read from here on is the content of a part.
+    pub(crate) fn begin_content(&self) {
+        self.lock().head_left = None;
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Source> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Reads to the end, so that lengths, checksums and limits hold for the whole body.
@@ -50,7 +88,31 @@ impl Stream for Shared {
     type Item = Result<Bytes, BodyError>;
 
     fn poll_next(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Self::Item>> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).as_mut().poll_next(context)
+        self.lock().poll_next(context)
+    }
+}
+
+impl Source {
+    fn poll_next(&mut self, context: &mut Context<'_>) -> Poll<Option<Result<Bytes, BodyError>>> {
+        if self.given_in_turn >= TURN {
+            self.given_in_turn = 0;
+            context.waker().wake_by_ref();
+            return Poll::Pending;
+        }
+        let next = self.stream.as_mut().poll_next(context);
+        match &next {
+            Poll::Ready(Some(Ok(chunk))) => {
+                self.given_in_turn += chunk.len();
+                if let Some(left) = &mut self.head_left {
+                    let Some(rest) = left.checked_sub(chunk.len()) else {
+                        return Poll::Ready(Some(Err(BodyError::EndlessHead)));
+                    };
+                    *left = rest;
+                }
+            }
+            Poll::Ready(_) | Poll::Pending => self.given_in_turn = 0,
+        }
+        next
     }
 }
 
@@ -61,6 +123,10 @@ pub(crate) enum BodyError {
     TooLarge,
     #[error("the body cannot be decoded")]
     BadEncoding,
+    #[error("the head of a part has no end")]
+    EndlessHead,
+    #[error("the client sends too slowly")]
+    TooSlow,
     #[error("the client went away")]
     Aborted,
 }
@@ -82,11 +148,12 @@ impl Sizes {
     }
 }
 
-/// The largest body, in bytes.
+/// The largest body, in bytes, and the slowest.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Limits {
     pub(crate) wire: u64,
     pub(crate) inflated: u64,
+    pub(crate) pace: Pace,
 }
 
 /// The encoding that a request's headers name.
@@ -105,6 +172,14 @@ pub(crate) fn encoding(headers: &HeaderMap) -> Result<Encoding, Malformed> {
     }
 }
 
+/// What decoding takes beside the bytes that come out, in bytes: the window of zstd; that of the others is small.
+pub(crate) fn window(encoding: Encoding) -> u64 {
+    match encoding {
+        Encoding::Zstd => 1 << ZSTD_WINDOW_LOG,
+        Encoding::Identity | Encoding::Gzip | Encoding::Deflate => 0,
+    }
+}
+
 /// The body's bytes, decoded. Nothing is read ahead of what the caller takes, so an oversized body costs no memory.
 pub(crate) fn decode(body: Body, encoding: Encoding, limits: Limits) -> (Decoded, Sizes) {
     let sizes = Sizes::default();
@@ -113,6 +188,7 @@ pub(crate) fn decode(body: Body, encoding: Encoding, limits: Limits) -> (Decoded
         limits.wire,
         Arc::clone(&sizes.wire),
     );
+    let wire: Decoded = Box::pin(Paced::new(wire, Arc::clone(&sizes.wire), limits.pace));
     let decoded: Decoded = match encoding {
         Encoding::Identity => wire,
         Encoding::Gzip => {
@@ -121,7 +197,9 @@ pub(crate) fn decode(body: Body, encoding: Encoding, limits: Limits) -> (Decoded
             stream(decoder)
         }
         Encoding::Deflate => stream(ZlibDecoder::new(reader(wire))),
-        Encoding::Zstd => stream(ZstdDecoder::new(reader(wire))),
+        Encoding::Zstd => {
+            stream(ZstdDecoder::with_params(reader(wire), &[DParameter::window_log_max(ZSTD_WINDOW_LOG)]))
+        }
     };
     (limited(decoded, limits.inflated, Arc::clone(&sizes.inflated)), sizes)
 }

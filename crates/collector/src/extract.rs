@@ -1,33 +1,45 @@
-//! Takes a multipart body apart: which parts are annotations, which are dumps.
+//! Reads a multipart body, part by part.
 
 use axum::{
     body::Body,
     http::{HeaderMap, header},
 };
-use bytes::{Bytes, BytesMut};
-use crash::{AnnotationValue, Annotations, MAIN_DUMP};
-use multer::{Field, Multipart};
+use multer::Multipart;
 
 use crate::{
     answer::Malformed,
     body::{self, BodyError, Limits, Shared},
     config::Config,
     content_type,
-    payload::{Payload, ReceivedDump},
+    heavy::Heavy,
+    memory::{Held, Memory, NoMemory},
+    pace::Pace,
+    parts::Parts,
+    payload::Payload,
 };
 
-/// The first bytes of a minidump.
-const MINIDUMP_MAGIC: &[u8] = b"MDMP";
-/// The part in which Mozilla's clients send their annotations as one JSON object.
-const EXTRA: &str = "extra";
+/// What reading a body takes beside what is kept of it, in bytes: the buffers on its way.
+const BUFFERS: u64 = 64 * 1024;
 
 /// Why there is no payload.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum ExtractError {
     /// The report cannot be understood; the client is told so.
     Malformed(Malformed),
+    /// The client sends too slowly.
+    TooSlow,
+    /// Too many reports are in memory.
+    NoMemory,
     /// There is nobody left to tell.
     Aborted,
+    /// We could not do our work.
+    Failed,
+}
+
+impl From<NoMemory> for ExtractError {
+    fn from(_: NoMemory) -> Self {
+        Self::NoMemory
+    }
 }
 
 impl From<Malformed> for ExtractError {
@@ -50,25 +62,34 @@ impl From<BodyError> for ExtractError {
         match error {
             BodyError::TooLarge => Self::Malformed(Malformed::TooLarge),
             BodyError::BadEncoding => Self::Malformed(Malformed::BadEncoding),
+            BodyError::EndlessHead => Self::Malformed(Malformed::InvalidStructure),
+            BodyError::TooSlow => Self::TooSlow,
             BodyError::Aborted => Self::Aborted,
         }
     }
 }
 
-/// Reads a report: its annotations and its dumps, within the configured limits.
-///
-/// A part is told by its name and its first bytes, never by its content type: clients label minidumps in many ways.
+/// Reads a report: its annotations and its dumps, within the configured limits. The memory that comes with it is to be
+/// held as long as the report is.
 ///
 /// # Errors
-/// When the report cannot be understood, or its client went away.
+/// When the report cannot be understood, there is no memory for it, or its client is too slow or went away.
 pub(crate) async fn extract(
     headers: &HeaderMap,
     body: Body,
     config: &Config,
-) -> Result<Payload, ExtractError> {
+    memory: &Memory,
+    heavy: &Heavy,
+) -> Result<(Payload, Held), ExtractError> {
     let boundary = content_type::boundary(text(headers, header::CONTENT_TYPE).as_deref())?;
     let encoding = body::encoding(headers)?;
-    let limits = Limits { wire: config.max_body.bytes(), inflated: config.max_inflated_body.bytes() };
+    let overhead = BUFFERS + body::window(encoding);
+    let limits = Limits {
+        wire: config.max_body.bytes(),
+        // One body alone must fit, or it would wait for what it holds itself.
+        inflated: config.max_inflated_body.bytes().min(memory.bytes().saturating_sub(overhead)),
+        pace: Pace { rate: config.min_body_rate.bytes(), after: config.min_body_rate_after.get() },
+    };
     if let Some(length) = content_length(headers) {
         if length > limits.wire {
             return Err(Malformed::TooLarge.into());
@@ -78,14 +99,20 @@ pub(crate) async fn extract(
         }
     }
 
+    let mut held = memory.share();
+    held.grow(overhead).await?;
     let (decoded, sizes) = body::decode(body, encoding, limits);
-    let mut parts = Parts::new(config);
+    let mut parts = Parts::new(config, heavy, held);
     let whole = Shared::new(decoded);
     let mut multipart = Multipart::new(whole.clone(), boundary);
     let read = async {
+        whole.begin_head();
         while let Some(field) = multipart.next_field().await? {
+            whole.begin_content();
             parts.take(field).await?;
+            whole.begin_head();
         }
+        whole.begin_content();
         // Behind the last delimiter there is still the checksum of an encoding, and whatever else was announced.
         whole.drain().await.map_err(ExtractError::from)
     };
@@ -95,19 +122,21 @@ pub(crate) async fn extract(
         }
         other => other?,
     }
-    if parts.annotations.is_empty() && parts.dumps.is_empty() {
+    let Parts { kept, dumps, memory, .. } = parts;
+    if kept.is_empty() && dumps.is_empty() {
         return Err(Malformed::NoAnnotations.into());
     }
-    let notes = parts.notes();
-    Ok(Payload {
-        annotations: parts.annotations,
-        dumps: parts.dumps,
+    let (annotations, notes) = kept.finish();
+    let payload = Payload {
+        annotations,
+        dumps,
         notes,
         encoding,
         bytes_wire: sizes.wire(),
         bytes_inflated: sizes.inflated(),
         user_agent: text(headers, header::USER_AGENT),
-    })
+    };
+    Ok((payload, memory))
 }
 
 fn text(headers: &HeaderMap, name: header::HeaderName) -> Option<String> {
@@ -118,142 +147,51 @@ fn content_length(headers: &HeaderMap) -> Option<u64> {
     headers.get(header::CONTENT_LENGTH)?.to_str().ok()?.parse().ok()
 }
 
-/// The parts of a report that have been read so far.
-struct Parts<'a> {
-    config: &'a Config,
-    annotations: Annotations,
-    dumps: Vec<ReceivedDump>,
-    /// How much more text the annotations may have, in bytes.
-    text_left: usize,
-    seen: Seen,
-}
+#[cfg(test)]
+mod tests {
+    use std::convert::Infallible;
 
-/// What a human should know about how the report was read.
-#[derive(Default)]
-struct Seen {
-    nameless_parts: bool,
-    duplicate_annotations: bool,
-    duplicate_dumps: bool,
-    too_many_annotations: bool,
-    too_many_dumps: bool,
-    too_much_text: bool,
-    cleaned_names: bool,
-}
+    use bytes::Bytes;
+    use futures_util::stream;
+    use testing::report;
 
-impl<'a> Parts<'a> {
-    fn new(config: &'a Config) -> Self {
-        Self {
-            config,
-            annotations: Annotations::default(),
-            dumps: Vec::new(),
-            text_left: config.max_annotation_text.as_usize(),
-            seen: Seen::default(),
-        }
+    use super::*;
+
+    async fn extracted(config: &Config, fields: &[(&str, &str)], dumps: &[(&str, &[u8])]) -> (Payload, Held) {
+        let (content_type, body) = report::multipart(fields, dumps);
+        let headers = [(header::CONTENT_TYPE, content_type.parse().unwrap())].into_iter().collect();
+        let memory = Memory::new(config.max_bytes_in_memory, config.memory_timeout.get());
+        let chunks: Vec<_> =
+            body.chunks(16 << 10).map(|chunk| Ok::<_, Infallible>(Bytes::copy_from_slice(chunk))).collect();
+        extract(&headers, Body::from_stream(stream::iter(chunks)), config, &memory, &Heavy::new())
+            .await
+            .unwrap()
     }
 
-    fn notes(&self) -> Vec<String> {
-        [
-            (self.seen.nameless_parts, "nameless_part_dropped"),
-            (self.seen.duplicate_annotations, "duplicate_annotation"),
-            (self.seen.duplicate_dumps, "duplicate_dump"),
-            (self.seen.too_many_annotations, "too_many_annotations"),
-            (self.seen.too_many_dumps, "too_many_dumps"),
-            (self.seen.too_much_text, "annotation_text_cut"),
-            (self.seen.cleaned_names, "name_cleaned"),
-        ]
-        .into_iter()
-        .filter(|(seen, _)| *seen)
-        .map(|(_, note)| note.to_owned())
-        .collect()
-    }
-
-    async fn take(&mut self, mut field: Field<'_>) -> Result<(), ExtractError> {
-        let Some(name) = field.name().map(str::to_owned) else {
-            self.seen.nameless_parts = true;
-            return Ok(());
+    #[tokio::test]
+    async fn what_is_dropped_is_not_held_in_memory() {
+        let config = Config {
+            max_body: settings::Size::mib(200),
+            max_annotations: 2,
+            max_dumps: 1,
+            ..Config::default()
         };
-        let name = self.clean(&name);
-        let file_name = field.file_name().map(str::to_owned);
-        let is_json = field.content_type().is_some_and(|kind| kind.essence_str() == "application/json");
-
-        let mut bytes = BytesMut::new();
-        while let Some(chunk) = field.chunk().await? {
-            bytes.extend_from_slice(&chunk);
-        }
-        let bytes = bytes.freeze();
-
-        if name.starts_with(MAIN_DUMP) || bytes.starts_with(MINIDUMP_MAGIC) {
-            self.add_dump(name, file_name, bytes);
-        } else if name == EXTRA || is_json {
-            self.add_extra(&bytes)?;
-        } else if file_name.is_some() {
-            self.add_dump(name, file_name, bytes);
-        } else {
-            self.add_annotation(name, AnnotationValue::from_bytes(bytes.into()));
-        }
-        Ok(())
+        let (large, large_dump) = ("x".repeat(20 << 20), vec![0; 20 << 20]);
+        let fields = [("a", large.as_str()), ("b", &large), ("c", &large)];
+        let dumps = [("upload_file_minidump", &b"MDMP"[..]), ("other", &large_dump)];
+        let (payload, held) = extracted(&config, &fields, &dumps).await;
+        assert_eq!(payload.annotations.get("a").map(str::len), Some((1 << 20) - 1), "its name counts too");
+        assert_eq!((payload.annotations.len(), payload.dumps.len()), (1, 1));
+        assert_eq!(payload.notes, ["too_many_dumps", "annotation_text_cut"]);
+        assert!(held.bytes() < BUFFERS + (1 << 20) + 1000, "{}", held.bytes());
     }
 
-    /// A name without control characters: they would make trouble wherever it is shown.
-    fn clean(&mut self, name: &str) -> String {
-        let cleaned: String = name.chars().filter(|character| !character.is_control()).collect();
-        self.seen.cleaned_names |= cleaned != name;
-        cleaned
-    }
-
-    fn add_dump(&mut self, name: String, file_name: Option<String>, bytes: Bytes) {
-        if self.dumps.len() >= self.config.max_dumps {
-            self.seen.too_many_dumps = true;
-            return;
-        }
-        self.seen.duplicate_dumps |= self.dumps.iter().any(|dump| dump.name == name);
-        self.dumps.push(ReceivedDump { name, file_name, bytes });
-    }
-
-    /// Takes a JSON object of annotations; values that are no strings are kept as their JSON text.
-    fn add_extra(&mut self, bytes: &[u8]) -> Result<(), ExtractError> {
-        let value: serde_json::Value = serde_json::from_slice(bytes).map_err(|_| Malformed::InvalidJson)?;
-        let serde_json::Value::Object(entries) = value else {
-            return Err(Malformed::InvalidJsonValue.into());
-        };
-        for (name, value) in entries {
-            let text = match value {
-                serde_json::Value::String(text) => text,
-                other => other.to_string(),
-            };
-            let name = self.clean(&name);
-            self.add_annotation(name, AnnotationValue::Text(text));
-        }
-        Ok(())
-    }
-
-    fn add_annotation(&mut self, name: String, value: AnnotationValue) {
-        if self.annotations.len() >= self.config.max_annotations && self.annotations.value(&name).is_none() {
-            self.seen.too_many_annotations = true;
-            return;
-        }
-        let value = self.cut(value);
-        self.seen.duplicate_annotations |= self.annotations.insert(name, value).is_some();
-    }
-
-    /// Cuts a value to the text that is left.
-    fn cut(&mut self, value: AnnotationValue) -> AnnotationValue {
-        let length = value.as_bytes().len();
-        if length <= self.text_left {
-            self.text_left -= length;
-            return value;
-        }
-        self.seen.too_much_text = true;
-        let left = std::mem::take(&mut self.text_left);
-        match value {
-            AnnotationValue::Text(mut text) => {
-                text.truncate(text.floor_char_boundary(left));
-                AnnotationValue::Text(text)
-            }
-            AnnotationValue::Bytes(mut bytes) => {
-                bytes.truncate(left);
-                AnnotationValue::Bytes(bytes)
-            }
-        }
+    #[tokio::test]
+    async fn a_large_part_that_begins_like_a_dump_is_kept_whole_whatever_its_name() {
+        let config = Config { max_annotation_text: settings::Size::kib(1), ..Config::default() };
+        let dump = format!("MDMP{}", "x".repeat(1 << 20));
+        let (payload, held) = extracted(&config, &[("a", &dump)], &[]).await;
+        assert_eq!(payload.dumps.iter().map(|dump| dump.bytes.len()).collect::<Vec<_>>(), [dump.len()]);
+        assert_eq!(held.bytes(), BUFFERS + dump.len() as u64);
     }
 }

@@ -9,12 +9,19 @@ mod answer;
 mod body;
 mod config;
 mod content_type;
+mod extra;
 mod extract;
+mod heavy;
+mod kept;
+mod memory;
 mod metrics;
+mod pace;
+mod parts;
 mod payload;
+mod serve;
 mod submit;
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use anyhow::Context as _;
 use axum::{Router, extract::DefaultBodyLimit, routing::post};
@@ -27,7 +34,13 @@ use tokio_util::sync::CancellationToken;
 
 pub use config::Config;
 
-use crate::submit::Intake;
+use crate::{
+    serve::{Patience, serve},
+    submit::Intake,
+};
+
+/// How long crashes that are being saved may take once no client is connected any more.
+const SAVES: Duration = Duration::from_secs(8);
 
 /// The sections of the configuration that a collector reads.
 #[derive(Debug, Clone, Serialize)]
@@ -43,7 +56,8 @@ pub struct Sections {
 /// Takes crash reports until asked to stop; then finishes the requests that it has begun.
 ///
 /// # Errors
-/// When the crash store or the journal cannot be opened, or the address is taken.
+/// When the crash store or the journal cannot be opened, or the address is taken; later, when the crash store says that
+/// this process can save nothing any more, so that a supervisor starts another.
 pub async fn run(ctx: daemon::Context<Sections>) -> anyhow::Result<()> {
     let config = ctx.config.collector.clone();
     let name = format!("{}-collector", ctx.node);
@@ -56,10 +70,17 @@ pub async fn run(ctx: daemon::Context<Sections>) -> anyhow::Result<()> {
         .context("opening the journal of unpublished crash ids")?;
     watch_broker(&ctx, &publisher);
 
-    let intake = Arc::new(Intake::new(config.clone(), ctx.node.clone(), writer.clone(), publisher.clone()));
+    let intake = Arc::new(Intake::new(
+        config.clone(),
+        ctx.node.clone(),
+        writer.clone(),
+        publisher.clone(),
+        &ctx.health,
+        ctx.shutdown.clone(),
+    ));
     let routes = Router::new()
         .route("/submit", post(submit::submit))
-        .with_state(intake)
+        .with_state(Arc::clone(&intake))
         // The limits are ours: they count what is on the wire and what it inflates to.
         .layer(DefaultBodyLimit::disable())
         .merge(daemon::health_routes(&ctx));
@@ -70,12 +91,22 @@ pub async fn run(ctx: daemon::Context<Sections>) -> anyhow::Result<()> {
     tracing::info!(address = %listener.local_addr()?, "taking crash reports");
     ctx.ready();
     let listener = BoundedListener::new(listener, config.max_connections, config.idle_timeout.get());
-    axum::serve(listener, routes).with_graceful_shutdown(ctx.shutdown.clone().cancelled_owned()).await?;
+    let patience = Patience { header: config.header_timeout.get(), drain: config.drain_timeout.get() };
+    serve(listener, routes, patience, &ctx.shutdown).await;
 
+    // No request runs any more: what they began comes to its end, and then what that needs.
+    intake.finish(SAVES).await;
+    let broken = intake.broken().cloned();
+    drop(intake);
     publisher.close(config.close_timeout.into()).await;
     publisher_shutdown.cancel();
     writer.close().await;
-    Ok(())
+    match broken {
+        None => Ok(()),
+        Some(error) => {
+            Err(error).context("this process cannot save crashes any more and has to be restarted")
+        }
+    }
 }
 
 /// Shows the broker's state on the health page; a collector without a broker is healthy all the same.

@@ -1,18 +1,25 @@
 //! The flow of one report: extract, save, publish, answer.
 
-use std::{sync::Arc, time::Instant};
+use std::{
+    sync::{Arc, OnceLock},
+    time::{Duration, Instant},
+};
 
 use axum::{body::Body, extract::State, http::HeaderMap};
-use crash::{QueueName, RawCrash};
+use crash::{Place, QueueName, RawCrash};
 use crashstore::Writer;
+use daemon::{Dependency, Health, Need};
 use jiff::Timestamp;
 use queue::{Message, Published, Publisher};
-use tokio::{sync::Semaphore, time::timeout};
+use tokio::time::timeout;
+use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use crate::{
     answer::Answer,
     config::Config,
     extract::{ExtractError, extract},
+    heavy::Heavy,
+    memory::{Held, Memory},
     metrics::Metrics,
     payload::{Payload, Receipt},
 };
@@ -23,67 +30,155 @@ pub(crate) struct Intake {
     node: String,
     writer: Writer,
     publisher: Publisher,
-    bodies: Semaphore,
+    memory: Memory,
+    heavy: Heavy,
+    /// Crashes that are being saved and published.
+    under_way: TaskTracker,
+    store: Dependency,
+    journal: Dependency,
+    /// Cancelled when this process can save nothing any more.
+    shutdown: CancellationToken,
+    broken: OnceLock<crashstore::Error>,
     metrics: Metrics,
 }
 
 impl Intake {
-    pub(crate) fn new(config: Config, node: String, writer: Writer, publisher: Publisher) -> Self {
-        let bodies = Semaphore::new(config.max_bodies_in_memory);
-        Self { config, node, writer, publisher, bodies, metrics: Metrics::new() }
+    /// A writer and a publisher that have just been opened.
+    pub(crate) fn new(
+        config: Config,
+        node: String,
+        writer: Writer,
+        publisher: Publisher,
+        health: &Health,
+        shutdown: CancellationToken,
+    ) -> Self {
+        let memory = Memory::new(config.max_bytes_in_memory, config.memory_timeout.get());
+        let store = health.dependency("crashstore", Need::Required);
+        let journal = health.dependency("journal", Need::Optional);
+        store.up();
+        journal.up();
+        Self {
+            config,
+            node,
+            writer,
+            publisher,
+            memory,
+            heavy: Heavy::new(),
+            under_way: TaskTracker::new(),
+            store,
+            journal,
+            shutdown,
+            broken: OnceLock::new(),
+            metrics: Metrics::new(),
+        }
     }
 
-    /// Reads the body, one of a bounded number at a time, within its deadline.
-    async fn receive(&self, headers: &HeaderMap, body: Body) -> Result<Payload, Answer> {
-        let reading = async {
-            let _permit = self.bodies.acquire().await.expect("the semaphore is never closed");
-            extract(headers, body, &self.config).await
+    /// Waits until crashes under way are saved and published; for when no handler runs any more.
+    pub(crate) async fn finish(&self, patience: Duration) {
+        self.under_way.close();
+        if timeout(patience, self.under_way.wait()).await.is_err() {
+            tracing::warn!(crashes = self.under_way.len(), "crashes that are still being saved are given up");
+        }
+    }
+
+    /// Why this process can save nothing any more, if that is so.
+    pub(crate) fn broken(&self) -> Option<&crashstore::Error> {
+        self.broken.get()
+    }
+
+    /// Reads the body within its deadline.
+    async fn receive(&self, headers: &HeaderMap, body: Body) -> Result<(Payload, Held), Answer> {
+        let reading = extract(headers, body, &self.config, &self.memory, &self.heavy);
+        let error = match timeout(self.config.body_timeout.into(), reading).await {
+            Ok(Ok(received)) => return Ok(received),
+            Ok(Err(error)) => error,
+            Err(_) => ExtractError::TooSlow,
         };
-        match timeout(self.config.body_timeout.into(), reading).await {
-            Ok(Ok(payload)) => Ok(payload),
-            Ok(Err(ExtractError::Malformed(reason))) => {
-                self.metrics.rejected(&reason.to_string());
-                Err(Answer::Discarded(reason))
+        let (reason, answer) = match error {
+            ExtractError::Malformed(reason) => (reason.to_string(), Answer::Discarded(reason)),
+            ExtractError::TooSlow => ("too_slow".to_owned(), Answer::TooSlow),
+            ExtractError::NoMemory => ("no_memory".to_owned(), Answer::NoMemory),
+            ExtractError::Aborted => ("aborted".to_owned(), Answer::TooSlow),
+            ExtractError::Failed => ("failed".to_owned(), Answer::NotStored),
+        };
+        self.metrics.rejected(&reason);
+        Err(answer)
+    }
+
+    /// Makes it a raw crash, saves that durably, and publishes its id. The memory is given back once it is saved.
+    async fn save_and_publish(&self, payload: Payload, memory: Held) -> Answer {
+        let Some(crash) = self.raw_crash(payload).await else { return Answer::NotStored };
+        let Some(place) = self.save(&crash).await else { return Answer::NotStored };
+        let id = crash.id();
+        drop((crash, memory));
+        self.publish(&Message { place: Some(place), ..Message::new(id, Timestamp::now()) }).await;
+        Answer::Stored(id)
+    }
+
+    async fn raw_crash(&self, payload: Payload) -> Option<RawCrash> {
+        let (node, private_annotations) = (self.node.clone(), self.config.private_annotations.clone());
+        let (received_at, random) = (Timestamp::now(), rand::random());
+        let making = self.heavy.run(move || {
+            payload.into_raw_crash(&Receipt {
+                node: &node,
+                received_at,
+                random,
+                private_annotations: &private_annotations,
+            })
+        });
+        match making.await {
+            Ok(Ok(crash)) => Some(crash),
+            Ok(Err(error)) => {
+                tracing::error!(%error, "no crash id can be made");
+                None
             }
-            Ok(Err(ExtractError::Aborted)) => {
-                self.metrics.rejected("aborted");
-                Err(Answer::TooSlow)
-            }
-            Err(_) => {
-                self.metrics.rejected("too_slow");
-                Err(Answer::TooSlow)
+            Err(error) => {
+                tracing::error!(%error, "the task that makes a raw crash ended early");
+                None
             }
         }
     }
 
-    /// Saves the crash durably, then publishes its id.
-    async fn save_and_publish(&self, crash: RawCrash) -> Answer {
-        let id = crash.id();
+    async fn save(&self, crash: &RawCrash) -> Option<Place> {
         let started = Instant::now();
-        let place = match self.writer.save_raw(&crash).await {
-            Ok(place) => place,
-            Err(error) => {
-                tracing::error!(crash_id = %id, error = %chain(&error), "the crash could not be stored");
-                return Answer::NotStored;
+        let error = match self.writer.save_raw(crash).await {
+            Ok(place) => {
+                self.store.up();
+                self.metrics.stage("save", started);
+                return Some(place);
             }
+            Err(error) => error,
         };
-        drop(crash);
-        self.metrics.stage("save", started);
+        tracing::error!(crash_id = %crash.id(), error = %chain(&error), "the crash could not be stored");
+        match error {
+            // The crash's fault; the store is well.
+            crashstore::Error::TooLarge { .. } | crashstore::Error::Unwritable { .. } => {}
+            // Nothing but a new writer can save anything: the supervisor starts one.
+            crashstore::Error::Closed { .. } | crashstore::Error::UntrustedFolder { .. } => {
+                self.store.down(chain(&error));
+                self.broken.get_or_init(|| error);
+                self.shutdown.cancel();
+            }
+            _ => self.store.down(chain(&error)),
+        }
+        None
+    }
 
+    /// The crash is durable: where neither queue nor journal takes its id, the sweep of the store finds it.
+    async fn publish(&self, message: &Message) {
         let started = Instant::now();
-        let message = Message { place: Some(place), ..Message::new(id, Timestamp::now()) };
-        match self.publisher.publish(QueueName::Standard, &message).await {
+        match self.publisher.publish(QueueName::Standard, message).await {
             Ok(Published::Confirmed) => {}
             Ok(Published::Journaled) => {
-                tracing::debug!(crash_id = %id, "the broker did not confirm; the id is journaled");
+                self.journal.up();
+                tracing::debug!(crash_id = %message.crash_id, "the broker did not confirm; the id is journaled");
             }
-            // The crash is durable, so the client is told so; the sweep of the store finds what no queue knows.
             Err(error) => {
-                tracing::error!(crash_id = %id, error = %chain(&error), "the crash is stored, but neither queue nor journal took its id");
+                tracing::error!(crash_id = %message.crash_id, error = %chain(&error), "the crash is stored, but neither queue nor journal took its id");
+                self.journal.down(chain(&error));
             }
         }
         self.metrics.stage("publish", started);
-        Answer::Stored(id)
     }
 }
 
@@ -91,7 +186,7 @@ impl Intake {
 pub(crate) async fn submit(State(intake): State<Arc<Intake>>, headers: HeaderMap, body: Body) -> Answer {
     let started = Instant::now();
     let answer = match intake.receive(&headers, body).await {
-        Ok(payload) => take(&intake, payload).await,
+        Ok((payload, memory)) => take(&intake, payload, memory).await,
         Err(answer) => answer,
     };
     intake.metrics.answered(answer.outcome(), started);
@@ -99,24 +194,10 @@ pub(crate) async fn submit(State(intake): State<Arc<Intake>>, headers: HeaderMap
 }
 
 /// Takes a payload that is wholly here; goes on when the client leaves before its answer.
-async fn take(intake: &Arc<Intake>, payload: Payload) -> Answer {
+async fn take(intake: &Arc<Intake>, payload: Payload, memory: Held) -> Answer {
     intake.metrics.received(payload.bytes_wire, payload.bytes_inflated);
-    let intake = Arc::clone(intake);
-    let task = tokio::spawn(async move {
-        let receipt = Receipt {
-            node: &intake.node,
-            received_at: Timestamp::now(),
-            random: rand::random(),
-            private_annotations: &intake.config.private_annotations,
-        };
-        match payload.into_raw_crash(&receipt) {
-            Ok(crash) => intake.save_and_publish(crash).await,
-            Err(error) => {
-                tracing::error!(%error, "no crash id can be made");
-                Answer::NotStored
-            }
-        }
-    });
+    let saver = Arc::clone(intake);
+    let task = intake.under_way.spawn(async move { saver.save_and_publish(payload, memory).await });
     task.await.unwrap_or_else(|error| {
         tracing::error!(%error, "the task that saves a crash ended early");
         Answer::NotStored
@@ -133,4 +214,43 @@ fn chain(error: &dyn std::error::Error) -> String {
         source = cause.source();
     }
     text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::payload::Encoding;
+
+    #[tokio::test]
+    async fn a_store_that_can_never_save_again_stops_the_collector() {
+        let folder = tempfile::TempDir::new().unwrap();
+        let store = crashstore::Config { path: folder.path().join("store"), ..Default::default() };
+        let writer = crashstore::CrashStore::open(&store).unwrap().writer("w").unwrap();
+        let queue = queue::Config { journal: folder.path().join("journal"), ..Default::default() };
+        let publisher = Publisher::start(&queue, "w", CancellationToken::new()).await.unwrap();
+        let (health, shutdown) = (Health::new("collector", "n"), CancellationToken::new());
+        let intake = Intake::new(
+            Config::default(),
+            "n".to_owned(),
+            writer.clone(),
+            publisher,
+            &health,
+            shutdown.clone(),
+        );
+        writer.close().await;
+
+        let payload = Payload {
+            annotations: [("a", "b")].into_iter().collect(),
+            dumps: vec![],
+            notes: vec![],
+            encoding: Encoding::Identity,
+            bytes_wire: 1,
+            bytes_inflated: 1,
+            user_agent: None,
+        };
+        let answer = intake.save_and_publish(payload, intake.memory.share()).await;
+        assert!(matches!(answer, Answer::NotStored), "{answer:?}");
+        assert!(matches!(intake.broken(), Some(crashstore::Error::Closed { .. })));
+        assert!(shutdown.is_cancelled());
+    }
 }

@@ -1,12 +1,10 @@
 //! Reports over HTTP, and what a client is told.
 
-mod support;
-
+use crate::support::{Answer, Collector, chunked, head};
 use async_compression::tokio::bufread::{GzipEncoder, ZlibEncoder, ZstdEncoder};
 use crash::{AnnotationValue, MAIN_DUMP, Throttle};
-use support::{Answer, Collector, chunked, head};
 use testing::{Proxy, report};
-use tokio::io::{AsyncRead, AsyncReadExt, AsyncWriteExt};
+use tokio::io::{AsyncRead, AsyncReadExt};
 
 const DUMP: &[u8] = b"MDMP and what follows";
 
@@ -197,7 +195,7 @@ async fn only_posts_are_taken() {
 async fn annotations_beyond_the_limits_are_dropped_with_a_note() {
     let collector = Collector::with("limits", &testing::amqp_url(), |config| {
         config.max_annotations = 2;
-        config.max_annotation_text = settings::Size::from_bytes(10);
+        config.max_annotation_text = settings::Size::from_bytes(12);
     })
     .await;
     let (content_type, body) = report::multipart(&[("a", "1234"), ("b", "56789\u{e9}"), ("c", "x")], &[]);
@@ -211,17 +209,15 @@ async fn annotations_beyond_the_limits_are_dropped_with_a_note() {
 
 #[tokio::test]
 async fn a_client_that_goes_away_leaves_nothing() {
-    let collector = Collector::start("aborted").await;
+    // With one place, a client is let in only when the collector has done with the one before it.
+    let mut collector =
+        Collector::with("aborted", &testing::amqp_url(), |config| config.max_connections = 1).await;
     let (content_type, body) = body();
     let head = head("POST", &[("Content-Type", &content_type), ("Content-Length", &body.len().to_string())]);
-    let mut stream = tokio::net::TcpStream::connect(collector.address).await.unwrap();
-    stream.write_all(&[head.as_bytes(), &body[..body.len() - 5]].concat()).await.unwrap();
-    drop(stream);
-    // The next report is answered after the collector has seen the first one end.
+    drop(collector.begin(&[head.as_bytes(), &body[..body.len() - 5]].concat()).await);
     collector.stored(&collector.post(&[("Content-Type", &content_type)], &body).await).await;
-    let store = collector.store();
-    assert_eq!(collector.count(), 1, "{}", store.display());
-    collector.stop().await;
+    collector.end().await;
+    assert_eq!(collector.count(), 1, "{}", collector.store().display());
 }
 
 #[tokio::test]
@@ -234,8 +230,7 @@ async fn without_a_broker_reports_are_taken_and_their_ids_journaled() {
 
     let config = queue::Config { journal: collector.folder().join("journal"), ..Default::default() };
     assert!(queue::is_journaled(&config, crash.id()).unwrap());
-    let health =
-        collector.send(b"GET /__heartbeat__ HTTP/1.1\r\nHost: collector\r\nConnection: close\r\n\r\n").await;
+    let health = collector.health().await;
     assert_eq!(health.0, 200, "a collector without a broker can do its work: {}", health.1);
     collector.stop().await;
 }
@@ -249,5 +244,29 @@ async fn a_crash_that_cannot_be_stored_is_not_answered_200() {
     let (content_type, body) = body();
     let answer = collector.post(&[("Content-Type", &content_type)], &body).await;
     assert_eq!(answer, (503, String::new()));
+    let health = collector.health().await;
+    assert_eq!(health.0, 503, "{}", health.1);
+    assert!(health.1.contains(r#""crashstore":{"need":"required","state":"down""#), "{}", health.1);
+
+    std::fs::remove_file(collector.store().join("raw")).unwrap();
+    std::fs::create_dir(collector.store().join("raw")).unwrap();
+    collector.stored(&collector.post(&[("Content-Type", &content_type)], &body).await).await;
+    assert_eq!(collector.health().await.0, 200, "the next good save says so");
+    collector.stop().await;
+}
+
+#[tokio::test]
+async fn a_crash_whose_id_nothing_takes_is_stored_and_answered_all_the_same() {
+    let proxy = Proxy::to_url(&testing::amqp_url());
+    proxy.cut();
+    let collector = Collector::with_sections("no_journal", &proxy.url(), |sections| {
+        sections.queue.journal_limit = settings::Size::from_bytes(1);
+    })
+    .await;
+    let (content_type, body) = body();
+    collector.stored(&collector.post(&[("Content-Type", &content_type)], &body).await).await;
+    let health = collector.health().await;
+    assert_eq!(health.0, 200, "{}", health.1);
+    assert!(health.1.contains(r#""journal":{"need":"optional","state":"down""#), "{}", health.1);
     collector.stop().await;
 }

@@ -18,7 +18,7 @@ use tokio::{
 use tokio_util::sync::CancellationToken;
 
 /// How long a collector may take for anything here.
-const DEADLINE: Duration = Duration::from_secs(20);
+pub(crate) const DEADLINE: Duration = Duration::from_secs(20);
 
 pub(crate) struct Collector {
     pub(crate) address: SocketAddr,
@@ -37,14 +37,17 @@ impl Collector {
 
     /// Starts a collector that differs from the default, or whose broker is behind something.
     pub(crate) async fn with(test: &str, broker: &str, change: impl FnOnce(&mut Config)) -> Self {
+        Self::with_sections(test, broker, |sections| change(&mut sections.collector)).await
+    }
+
+    /// Like [`Collector::with`], for those that also differ elsewhere.
+    pub(crate) async fn with_sections(test: &str, broker: &str, change: impl FnOnce(&mut Sections)) -> Self {
         let folder = TempDir::new().expect("a temporary folder can be made");
         let free = TcpListener::bind(("127.0.0.1", 0)).expect("there is a free port");
         let address = free.local_addr().expect("a listener has an address");
         drop(free);
-        let mut collector = Config { listen: address, ..Config::default() };
-        change(&mut collector);
-        let sections = Sections {
-            collector,
+        let mut sections = Sections {
+            collector: Config { listen: address, ..Config::default() },
             crashstore: crashstore::Config { path: folder.path().join("store"), ..Default::default() },
             queue: queue::Config {
                 url: broker.parse().expect("the broker's URL is one"),
@@ -54,6 +57,7 @@ impl Collector {
                 ..Default::default()
             },
         };
+        change(&mut sections);
         let context = daemon::Context::bare("collector", sections);
         let stop = context.shutdown.clone();
         let running = tokio::spawn(collector::run(context));
@@ -71,18 +75,7 @@ impl Collector {
 
     /// Sends a request as it is, and reads until the collector closes.
     pub(crate) async fn send(&self, request: &[u8]) -> Answer {
-        let mut stream = TcpStream::connect(self.address).await.expect("the collector listens");
-        stream.write_all(request).await.expect("the collector reads");
-        let mut answer = Vec::new();
-        tokio::time::timeout(DEADLINE, stream.read_to_end(&mut answer))
-            .await
-            .expect("it answers in time")
-            .ok();
-        let answer = String::from_utf8(answer).expect("an answer is text");
-        let (head, body) = answer.split_once("\r\n\r\n").expect(&answer);
-        let status =
-            head.split(' ').nth(1).and_then(|status| status.parse().ok()).expect("an answer has a status");
-        (status, body.to_owned())
+        answer(self.begin(request).await).await
     }
 
     /// Sends a body with these headers, and its length.
@@ -118,11 +111,45 @@ impl Collector {
             .sum()
     }
 
-    pub(crate) async fn stop(self) {
+    /// What `/__heartbeat__` answers.
+    pub(crate) async fn health(&self) -> Answer {
+        self.send(b"GET /__heartbeat__ HTTP/1.1\r\nHost: collector\r\nConnection: close\r\n\r\n").await
+    }
+
+    /// Begins a request of which only so much is sent.
+    pub(crate) async fn begin(&self, request: &[u8]) -> TcpStream {
+        let mut stream = TcpStream::connect(self.address).await.expect("the collector listens");
+        stream.write_all(request).await.expect("the collector reads");
+        stream
+    }
+
+    /// Asks it to stop, and returns when it takes no new connections.
+    pub(crate) async fn asked_to_end(&self) {
         self.stop.cancel();
-        let ended = tokio::time::timeout(DEADLINE, self.running).await.expect("it ends in time");
+        testing::eventually(DEADLINE, async || TcpStream::connect(self.address).await.err()).await;
+    }
+
+    /// Stops it; its folder stays.
+    pub(crate) async fn end(&mut self) {
+        self.stop.cancel();
+        let ended = tokio::time::timeout(DEADLINE, &mut self.running).await.expect("it ends in time");
         ended.expect("it does not panic").expect("it ends well");
     }
+
+    pub(crate) async fn stop(mut self) {
+        self.end().await;
+    }
+}
+
+/// Reads until the collector closes.
+pub(crate) async fn answer(mut stream: TcpStream) -> Answer {
+    let mut answer = Vec::new();
+    tokio::time::timeout(DEADLINE, stream.read_to_end(&mut answer)).await.expect("it answers in time").ok();
+    let answer = String::from_utf8(answer).expect("an answer is text");
+    let (head, body) = answer.split_once("\r\n\r\n").expect(&answer);
+    let status =
+        head.split(' ').nth(1).and_then(|status| status.parse().ok()).expect("an answer has a status");
+    (status, body.to_owned())
 }
 
 /// The head of a request that asks for the connection to be closed.
