@@ -25,6 +25,28 @@ Examples:
 
 Exit status: 0 done, 1 failed, 2 wrong usage.";
 
+const COLLECTOR_EXAMPLES: &str = "\
+Examples:
+  crashmill collector --config /etc/crashmill/crashmill.toml
+  CRASHMILL__COLLECTOR__LISTEN=0.0.0.0:8080 crashmill collector
+
+Ends with 0 after SIGTERM or SIGINT, when the requests that it has begun are answered; a second signal ends it at once.";
+
+const PROCESSOR_EXAMPLES: &str = "\
+Examples:
+  crashmill processor --config /etc/crashmill/crashmill.toml
+  CRASHMILL__STACKWALK__WORKERS=4 crashmill processor
+
+Ends with 0 after SIGTERM or SIGINT, when the crashes that it has begun are saved; a second signal ends it at once.";
+
+const SCHEDULER_EXAMPLES: &str = "\
+Examples:
+  crashmill scheduler --config /etc/crashmill/crashmill.toml
+  CRASHMILL__SCHEDULER__SWEEP_EVERY=5m crashmill scheduler
+
+Of several schedulers one does the jobs, and another takes over when it is gone. Ends with 0 after SIGTERM or SIGINT;
+a second signal ends it at once.";
+
 /// Where the configuration and the servers are.
 #[derive(Debug, Clone, clap::Args)]
 pub(crate) struct Place {
@@ -39,9 +61,14 @@ pub(crate) struct Place {
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
     /// Take crash reports over HTTP (a daemon)
+    #[command(after_help = COLLECTOR_EXAMPLES)]
     Collector,
     /// Turn raw crashes into processed crashes and facts (a daemon)
+    #[command(after_help = PROCESSOR_EXAMPLES)]
     Processor,
+    /// Do timed jobs: publish lost crashes again, make partitions, cut torn tails (a daemon)
+    #[command(after_help = SCHEDULER_EXAMPLES)]
+    Scheduler,
     /// Run all roles on this machine, with private PostgreSQL and RabbitMQ servers where none are configured
     Standalone(standalone::Args),
     /// Send a crash report; the crash id alone goes to standard output
@@ -52,20 +79,20 @@ pub(crate) enum Command {
     Stackwalk(commands::stackwalk::Args),
     /// Show every place where a crash is or has been
     Where(commands::whereabouts::Args),
-    /// Show queues, journal, store and facts
+    /// Show queues, journal, crash store and facts
     Status(commands::status::Args),
     /// Look into the crash store
-    #[command(subcommand)]
+    #[command(subcommand, after_help = commands::store::EXAMPLES)]
     Store(commands::store::Command),
     /// Add symbol files
-    #[command(subcommand)]
+    #[command(subcommand, after_help = commands::symbols::EXAMPLES)]
     Symbols(commands::symbols::Command),
     /// Open psql on the facts, or run one query
     Sql(commands::sql::Args),
     /// Bring the database's schema up to this release
     Migrate(commands::migrate::Args),
     /// Check and show the configuration
-    #[command(subcommand)]
+    #[command(subcommand, after_help = commands::config::EXAMPLES)]
     Config(commands::config::Command),
     /// Walk dumps for a processor (started by it)
     #[command(hide = true)]

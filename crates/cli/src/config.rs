@@ -2,7 +2,7 @@
 
 use std::{collections::BTreeMap, fs, path::Path};
 
-use anyhow::Context;
+use anyhow::{Context, bail};
 use serde::{Deserialize, Serialize};
 
 use crate::{args::Place, standalone::Folder};
@@ -17,13 +17,47 @@ pub(crate) struct Config {
     pub(crate) queue: queue::Config,
     pub(crate) facts: facts::Config,
     pub(crate) processor: processor::Config,
+    pub(crate) scheduler: scheduler::Config,
     pub(crate) symbols: symbols::Config,
     pub(crate) stackwalk: stackwalk::Config,
 }
 
 impl Config {
-    /// Reads file and environment; with the folder of a standalone, what neither says comes from that folder.
+    /// Reads file and environment, and looks whether what they say makes sense.
+    ///
+    /// With the folder of a standalone, what neither says comes from that folder.
     pub(crate) fn load(place: &Place) -> anyhow::Result<Self> {
+        let config = Self::read(place)?;
+        config.check()?;
+        Ok(config)
+    }
+
+    /// Refuses values that no daemon could work with.
+    fn check(&self) -> anyhow::Result<()> {
+        self.queue.check()?;
+        self.symbols.check()?;
+        let at_least_one = [
+            ("processor.save_batch", self.processor.save_batch),
+            ("processor.walk_attempts", self.processor.walk_attempts.into()),
+            ("stackwalk.workers", self.stackwalk.workers),
+            ("facts.pool_size", self.facts.pool_size),
+            ("collector.max_connections", self.collector.max_connections),
+        ];
+        if let Some((key, _)) = at_least_one.iter().find(|(_, value)| *value == 0) {
+            bail!("{key} is 0, and nothing would be done: it is at least 1");
+        }
+        if self.processor.walk_attempts > self.queue.max_attempts {
+            bail!(
+                "processor.walk_attempts is {}, and queue.max_attempts is only {}: a dump that cannot be walked would \
+                 become a dead letter before it is saved without its stacks",
+                self.processor.walk_attempts,
+                self.queue.max_attempts
+            );
+        }
+        Ok(())
+    }
+
+    fn read(place: &Place) -> anyhow::Result<Self> {
         let Some(dir) = &place.data else {
             return Ok(settings::load(place.config.as_deref(), settings::environment())?);
         };
@@ -93,6 +127,24 @@ mod tests {
     fn the_shipped_configuration_says_the_defaults() {
         let shipped: Config = settings::load(Some(Path::new(EXAMPLE)), std::iter::empty()).unwrap();
         assert_eq!(settings::show(&shipped), settings::show(&Config::default()));
+    }
+
+    #[test]
+    fn values_that_no_daemon_could_work_with_are_refused_by_their_key() {
+        assert!(Config::default().check().is_ok());
+        for (variable, key) in [
+            ("CRASHMILL__PROCESSOR__SAVE_BATCH", "processor.save_batch"),
+            ("CRASHMILL__STACKWALK__WORKERS", "stackwalk.workers"),
+            ("CRASHMILL__QUEUE__MAX_ATTEMPTS", "max_attempts"),
+        ] {
+            let variables = [(variable.to_owned(), "0".to_owned())].into_iter();
+            let config: Config = settings::load(Some(Path::new(EXAMPLE)), variables).unwrap();
+            let error = config.check().unwrap_err().to_string();
+            assert!(error.contains(key), "{error}");
+        }
+        let variables = [("CRASHMILL__PROCESSOR__WALK_ATTEMPTS".to_owned(), "9".to_owned())].into_iter();
+        let config: Config = settings::load(Some(Path::new(EXAMPLE)), variables).unwrap();
+        assert!(config.check().unwrap_err().to_string().contains("walk_attempts"));
     }
 
     #[test]

@@ -33,6 +33,7 @@ fn main() -> ExitCode {
     let done = match command {
         Command::Collector => return commands::roles::collector(&place),
         Command::Processor => return commands::roles::processor(&place),
+        Command::Scheduler => return commands::roles::scheduler(&place),
         Command::StackwalkWorker => return commands::roles::stackwalk_worker(),
         Command::Standalone(args) => standalone::run(&place, &args),
         Command::Submit(args) => commands::submit::run(&args),

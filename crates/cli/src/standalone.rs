@@ -32,7 +32,7 @@ use roles::Role;
 use service::{Service, StopOrder, Supervised};
 
 /// The roles, in the order in which they are started.
-const ROLES: [&str; 2] = ["collector", "processor"];
+const ROLES: [&str; 3] = ["collector", "processor", "scheduler"];
 /// Where free ports are looked for: below those that systems give to outgoing connections, so that none of these has
 /// the collector's when it is started again.
 const PORTS: Range<u16> = 20_000..30_000;

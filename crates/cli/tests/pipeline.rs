@@ -4,7 +4,11 @@ mod support;
 
 use std::fs;
 
-use support::{Standalone, dump_in, folder, settings, testdata};
+use support::{
+    dump_in, folder,
+    standalone::{Standalone, settings},
+    testdata,
+};
 use testing::{Database, Proxy, amqp_url, namespace};
 
 #[test]

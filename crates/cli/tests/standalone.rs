@@ -1,5 +1,13 @@
 //! A standalone, mostly with servers of its own, and what may happen to it.
 
+#![allow(
+    clippy::unwrap_used,
+    clippy::indexing_slicing,
+    clippy::panic,
+    clippy::print_stdout,
+    reason = "a test that cannot go on says why"
+)]
+
 mod support;
 
 use std::{
@@ -12,8 +20,8 @@ use std::{
 
 use rustix::process::Signal;
 use support::{
-    Standalone, command, dump_in, folder, printed, processes,
-    standalone::{setting, settings},
+    command, dump_in, folder, printed, processes,
+    standalone::{Standalone, setting, settings},
     stderr,
 };
 use testing::{Database, amqp_url, namespace};
@@ -45,7 +53,7 @@ fn a_standalone_that_is_killed_leaves_nothing_and_goes_on_where_it_was_at_the_ne
     assert!(message.contains(&standalone.submit_url), "{message}");
 
     let started = standalone.processes();
-    for part in ["postgres", "beam.smp", "epmd", "collector", "processor", "stackwalk-worker"] {
+    for part in ["postgres", "beam.smp", "epmd", "collector", "processor", "scheduler", "stackwalk-worker"] {
         assert!(started.iter().any(|process| process.command.contains(part)), "{part} is not in {started:?}");
     }
     let submit_url = standalone.submit_url.clone();
@@ -96,25 +104,32 @@ fn an_ordinary_user_can_run_a_standalone_too() {
 }
 
 #[test]
-fn a_start_that_is_interrupted_leaves_nothing_and_does_not_harm_the_next_one() {
+fn a_start_that_is_interrupted_while_the_database_is_made_leaves_nothing_and_does_not_harm_the_next_one() {
+    interrupted("/initdb --pgdata", &own_database("interrupted_database"));
+}
+
+#[test]
+fn a_start_that_is_interrupted_while_the_broker_starts_leaves_nothing_and_does_not_harm_the_next_one() {
+    let database = Database::create("interrupted_broker");
+    interrupted("/beam.smp ", &own_broker(&database));
+}
+
+/// Interrupts a start when there is a process with these words in its command, and starts once more.
+fn interrupted(moment: &str, settings: &[(String, String)]) {
     let dir = folder();
     let dump = dump_in(dir.path());
     let data = dir.path().join("data");
-    let start = || {
-        let mut command = command();
-        command.args(["standalone", "--listen", "127.0.0.1:0", "--data"]).arg(&data);
-        command
-    };
-    for moment in ["/initdb --pgdata", "/beam.smp "] {
-        let mut standalone = Standalone::launch(start(), &data, &[]);
-        processes::until_there(standalone.process.id(), |command| command.contains(moment));
-        processes::signal(standalone.process.id(), Signal::TERM);
-        assert_eq!(standalone.until_ended().code(), Some(1));
-        assert!(standalone.said().contains("asked to stop while starting"), "{}", standalone.said());
-        processes::until_nothing_works_in(&data);
-    }
+    let mut start = command();
+    start.args(["standalone", "--listen", "127.0.0.1:0", "--data"]).arg(&data);
 
-    let standalone = Standalone::run(start(), &data, &[]);
+    let mut standalone = Standalone::launch(start, &data, settings);
+    standalone.until_runs(|command| command.contains(moment));
+    processes::signal(standalone.process.id(), Signal::TERM);
+    assert_eq!(standalone.until_ended().code(), Some(1));
+    assert!(standalone.said().contains("asked to stop while starting"), "{}", standalone.said());
+    processes::until_nothing_works_in(&data);
+
+    let standalone = Standalone::start(&data, settings);
     let id = standalone.submit(&dump, &["ProductName=Game"]);
     standalone.until_processed(&id);
     assert!(standalone.stop().success());
@@ -122,17 +137,11 @@ fn a_start_that_is_interrupted_leaves_nothing_and_does_not_harm_the_next_one() {
 
 #[test]
 fn a_database_server_that_is_killed_is_started_again_and_crashes_meanwhile_get_their_facts() {
-    let (dir, name) = (folder(), namespace("killed_database"));
+    let dir = folder();
     let dump = dump_in(dir.path());
-    let settings = [
-        setting("CRASHMILL__QUEUE__URL", &amqp_url()),
-        setting("CRASHMILL__QUEUE__NAMESPACE", &name),
-        setting("CRASHMILL__PROCESSOR__DATABASE_RETRY", "500ms"),
-    ];
-    let standalone = Standalone::start(&dir.path().join("data"), &settings);
-    let server = processes::until_there(standalone.process.id(), |command| {
-        command.contains("/postgres -D") && !command.contains(" guard ")
-    });
+    let mut standalone = Standalone::start(&dir.path().join("data"), &own_database("killed_database"));
+    let server =
+        standalone.until_runs(|command| command.contains("/postgres -D") && !command.contains(" guard "));
 
     server.kill();
     let id = standalone.submit(&dump, &["ProductName=Game"]);
@@ -146,12 +155,8 @@ fn a_database_server_that_is_killed_is_started_again_and_crashes_meanwhile_get_t
 fn a_broker_that_is_killed_is_started_again_and_crashes_meanwhile_get_their_facts() {
     let (dir, database) = (folder(), Database::create("killed_broker"));
     let dump = dump_in(dir.path());
-    let settings = [
-        setting("CRASHMILL__FACTS__URL", database.url()),
-        setting("CRASHMILL__QUEUE__RECONNECT_DELAY", "500ms"),
-    ];
-    let standalone = Standalone::start(&dir.path().join("data"), &settings);
-    let server = processes::until_there(standalone.process.id(), |command| command.contains("/beam.smp "));
+    let mut standalone = Standalone::start(&dir.path().join("data"), &own_broker(&database));
+    let server = standalone.until_runs(|command| command.contains("/beam.smp "));
 
     server.kill();
     let id = standalone.submit(&dump, &["ProductName=Game"]);
@@ -238,4 +243,23 @@ fn a_standalone_without_a_folder_is_wrong_usage() {
     let refused = command().arg("standalone").output().unwrap();
     assert_eq!(refused.status.code(), Some(2));
     assert!(stderr(&refused).contains("--data DIR"), "{}{}", printed(&refused), stderr(&refused));
+}
+
+/// The settings of a standalone with a database server of its own and the tests' broker.
+fn own_database(test_name: &str) -> Vec<(String, String)> {
+    vec![
+        setting("CRASHMILL__QUEUE__URL", &amqp_url()),
+        setting("CRASHMILL__QUEUE__NAMESPACE", &namespace(test_name)),
+        setting("CRASHMILL__PROCESSOR__LONGEST_PAUSE", "500ms"),
+        setting("CRASHMILL__STACKWALK__WORKERS", "1"),
+    ]
+}
+
+/// The settings of a standalone with a broker of its own and a database on the tests' server.
+fn own_broker(database: &Database) -> Vec<(String, String)> {
+    vec![
+        setting("CRASHMILL__FACTS__URL", database.url()),
+        setting("CRASHMILL__QUEUE__RECONNECT_DELAY", "500ms"),
+        setting("CRASHMILL__STACKWALK__WORKERS", "1"),
+    ]
 }

@@ -31,6 +31,13 @@ impl Database {
     pub fn url(&self) -> &str {
         &self.url
     }
+
+    /// The one number that a query returns, such as `SELECT count(*) FROM ...`.
+    pub fn number(&self, query: &str) -> i64 {
+        let (url, statement) = (self.url.clone(), query.to_owned());
+        let row = aside(move || Client::connect(&url, NoTls)?.query_one(&statement, &[]));
+        row.and_then(|row| row.try_get(0)).unwrap_or_else(|error| panic!("{query}: {error:?}"))
+    }
 }
 
 impl Drop for Database {
@@ -41,14 +48,15 @@ impl Drop for Database {
 }
 
 /// Runs one statement on the server's own database.
-///
-/// On a plain thread: the blocking client has a runtime inside, and a runtime cannot be started within another, which is
-/// where an async test calls from.
 fn execute(statement: String) -> Result<(), postgres::Error> {
     let server = variable(POSTGRES);
-    thread::spawn(move || Client::connect(&server, NoTls)?.batch_execute(&statement))
-        .join()
-        .expect("the thread only runs the client")
+    aside(move || Client::connect(&server, NoTls)?.batch_execute(&statement))
+}
+
+/// Does this on a plain thread: the blocking client has a runtime inside, and a runtime cannot be started within another,
+/// which is where an async test calls from.
+fn aside<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> T {
+    thread::spawn(work).join().expect("the thread only runs the client")
 }
 
 #[cfg(test)]
@@ -79,5 +87,6 @@ mod tests {
     async fn a_database_can_be_made_and_dropped_inside_a_runtime() {
         let database = Database::create("inside a runtime");
         assert!(database.url().contains("/inside_a_runtime-"));
+        assert_eq!(database.number("SELECT count(*) FROM pg_database WHERE datname = current_database()"), 1);
     }
 }

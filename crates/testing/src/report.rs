@@ -27,6 +27,8 @@ pub mod known {
 }
 
 const LITTLE: Endian = Endian::Little;
+/// Large enough for a real program's functions, small enough to lie wholly below the stack.
+const MODULE_BYTES: u32 = 0x1000_0000;
 const STACK_BASE: u64 = 0x7ffe_0000_0000;
 const PROCESSOR_AMD64: u16 = 9;
 const PLATFORM_LINUX: u32 = 0x8201;
@@ -43,7 +45,13 @@ const NOT_MAPPED: u32 = 1;
 ///
 /// The same bytes at every call; [`known`] says what is in them.
 pub fn minidump() -> Vec<u8> {
-    let context = amd64_context(LITTLE, known::INSTRUCTION, STACK_BASE);
+    minidump_of(known::MODULE, GAME_BUILD, known::INSTRUCTION - known::BASE)
+}
+
+/// Like [`minidump`], of a crash in a module with that file name and ELF build id (its first 16 bytes), so far from where
+/// the module is loaded.
+pub fn minidump_of(module: &str, build: u128, offset: u64) -> Vec<u8> {
+    let context = amd64_context(LITTLE, known::BASE + offset, STACK_BASE);
     // The return address lies where a scan of the stack finds it; the rest points nowhere.
     let stack = Memory::with_section(
         Section::with_endian(LITTLE).D64(0).D64(known::RETURN_ADDRESS).append_repeated(0, 1008),
@@ -57,8 +65,8 @@ pub fn minidump() -> Vec<u8> {
     exception.exception_record.exception_flags = NOT_MAPPED;
     exception.exception_record.exception_address = known::ADDRESS;
 
-    let name = DumpString::new(&format!("/opt/game/{}", known::MODULE), LITTLE);
-    let build = build_id(GAME_BUILD);
+    let name = DumpString::new(&format!("/opt/game/{module}"), LITTLE);
+    let build = build_id(build);
     let library_name = DumpString::new(&format!("/opt/game/{}", known::LIBRARY), LITTLE);
     let library_build = build_id(LIBRARY_BUILD);
 
@@ -71,7 +79,7 @@ pub fn minidump() -> Vec<u8> {
         .add_thread(thread)
         .add_exception(exception)
         .add_module(
-            Module::new(LITTLE, known::BASE, 0x10_0000, &name, 0, 0, Some(&STOCK_VERSION_INFO))
+            Module::new(LITTLE, known::BASE, MODULE_BYTES, &name, 0, 0, Some(&STOCK_VERSION_INFO))
                 .cv_record(&build),
         )
         .add_module(

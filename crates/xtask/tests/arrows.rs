@@ -22,6 +22,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
     ("stackwalk", &["crash", "settings", "symbols"]),
     ("collector", &["crash", "crashstore", "daemon", "queue", "settings"]),
     ("processor", &["crash", "crashstore", "daemon", "facts", "queue", "settings", "signature", "stackwalk"]),
+    ("scheduler", &["crash", "crashstore", "daemon", "facts", "queue", "settings"]),
     (
         "cli",
         &[
@@ -33,6 +34,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
             "facts",
             "processor",
             "queue",
+            "scheduler",
             "servers",
             "settings",
             "signature",

@@ -6,11 +6,24 @@ use clap::Subcommand;
 
 use crate::{args::Place, config::Config};
 
+pub(crate) const EXAMPLES: &str = "\
+Examples:
+  crashmill config check --config ./crashmill.toml
+  crashmill config show --data /srv/crashmill";
+
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
     /// Read the configuration as a daemon would; exit status 1 names what is wrong, and where
+    #[command(after_help = "\
+Examples:
+  crashmill config check
+  crashmill config check --config ./crashmill.toml")]
     Check,
     /// Print the configuration that is in force, defaults included, secrets left out
+    #[command(after_help = "\
+Examples:
+  crashmill config show
+  crashmill config show --data /srv/crashmill | grep listen")]
     Show,
 }
 

@@ -39,6 +39,22 @@ pub(crate) fn processor(place: &Place) -> ExitCode {
     daemon::run("processor", &config.daemon, sections, processor::run)
 }
 
+/// Does timed jobs.
+pub(crate) fn scheduler(place: &Place) -> ExitCode {
+    let config = match load(place) {
+        Ok(config) => config,
+        Err(code) => return code,
+    };
+    let facts = facts::Config { application_name: "crashmill-scheduler".to_owned(), ..config.facts };
+    let sections = scheduler::Sections {
+        scheduler: config.scheduler,
+        crashstore: config.crashstore,
+        queue: config.queue,
+        facts,
+    };
+    daemon::run("scheduler", &config.daemon, sections, scheduler::run)
+}
+
 /// Walks dumps for the pool that started this process.
 pub(crate) fn stackwalk_worker() -> ExitCode {
     match stackwalk::worker::serve() {

@@ -18,7 +18,7 @@ const CLIENT: &str = "psql";
 #[command(after_help = "\
 Examples:
   crashmill sql --data /srv/crashmill
-  crashmill sql -- -c 'SELECT count(*) FROM fact_crash WHERE crash_day = current_date'
+  crashmill sql -- -c 'SELECT crash_day, count(*) FROM fact_crash GROUP BY 1 ORDER BY 1'
   crashmill sql -- --csv -f top_crashers.sql > top.csv")]
 pub(crate) struct Args {
     /// Passed on to psql

@@ -2,13 +2,15 @@
 
 use std::process::ExitCode;
 
+use crash::Minute;
+use crashstore::{Area, CrashStore};
 use facts::Facts;
 use jiff::Timestamp;
 use serde::Serialize;
 
 use crate::{args::Place, config::Config, print};
 
-/// Show queues, journal and facts.
+/// Show queues, journal, crash store and facts.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
 Examples:
@@ -27,7 +29,8 @@ pub(crate) struct Args {
 struct Status {
     at: Timestamp,
     queues: Vec<QueueStatus>,
-    journal: JournalStatus,
+    journal: Option<JournalStatus>,
+    store: Option<StoreStatus>,
     facts_today: Option<u64>,
     /// What could not be asked.
     errors: Vec<String>,
@@ -46,10 +49,18 @@ struct JournalStatus {
     oldest: Option<Timestamp>,
 }
 
+/// The minutes of which raw crashes are stored.
+#[derive(Debug, Serialize)]
+struct StoreStatus {
+    minutes: usize,
+    oldest: Option<String>,
+    newest: Option<String>,
+}
+
 pub(crate) fn run(place: &Place, args: &Args) -> anyhow::Result<ExitCode> {
     let config = Config::load(place)?;
     print::block_on(async {
-        let status = Status::ask(&config).await?;
+        let status = Status::ask(&config).await;
         if args.json {
             print::json(&status)?;
         } else {
@@ -60,34 +71,35 @@ pub(crate) fn run(place: &Place, args: &Args) -> anyhow::Result<ExitCode> {
 }
 
 impl Status {
-    async fn ask(config: &Config) -> anyhow::Result<Self> {
+    async fn ask(config: &Config) -> Self {
         let at = Timestamp::now();
         let mut errors = Vec::new();
+        let mut told = |what: &str, error: anyhow::Error| errors.push(format!("{what}: {error:#}"));
         let queues = match queue::depths(&config.queue).await {
             Ok(depths) => depths,
             Err(error) => {
-                errors.push(format!("the broker could not be asked: {:#}", anyhow::Error::from(error)));
+                told("the broker could not be asked", error.into());
                 vec![]
             }
         };
-        let facts_today = match facts_on(config, at).await {
-            Ok(count) => Some(count),
-            Err(error) => {
-                errors.push(format!("the database could not be asked: {error:#}"));
-                None
-            }
-        };
-        let journal = queue::journal_depth(&config.queue)?;
-        Ok(Self {
+        let facts_today =
+            facts_on(config, at).await.map_err(|error| told("the database could not be asked", error)).ok();
+        let journal = queue::journal_depth(&config.queue)
+            .map(|depth| JournalStatus { crashes: depth.ids, oldest: depth.oldest })
+            .map_err(|error| told("the journal could not be read", error.into()))
+            .ok();
+        let store = stored(config).map_err(|error| told("the crash store could not be read", error)).ok();
+        Self {
             at,
             queues: queues
                 .into_iter()
                 .map(|depth| QueueStatus { name: depth.name, ready: depth.ready, consumers: depth.consumers })
                 .collect(),
-            journal: JournalStatus { crashes: journal.ids, oldest: journal.oldest },
+            journal,
+            store,
             facts_today,
             errors,
-        })
+        }
     }
 
     fn print(&self) {
@@ -96,9 +108,17 @@ impl Status {
             println!("{:<28} {:>10} {:>10}", queue.name, queue.ready, queue.consumers);
         }
         println!();
-        let oldest =
-            self.journal.oldest.map(|oldest| format!(", the oldest since {oldest}")).unwrap_or_default();
-        print::field("journal", &format!("{} crashes wait for the broker{oldest}", self.journal.crashes));
+        if let Some(journal) = &self.journal {
+            let oldest =
+                journal.oldest.map(|oldest| format!(", the oldest since {oldest}")).unwrap_or_default();
+            print::field("journal", &format!("{} crashes wait for the broker{oldest}", journal.crashes));
+        }
+        if let Some(StoreStatus { minutes, oldest: Some(oldest), newest: Some(newest) }) = &self.store {
+            print::field(
+                "crash store",
+                &format!("raw crashes of {minutes} minutes, from {oldest} to {newest}"),
+            );
+        }
         if let Some(count) = self.facts_today {
             print::field("facts today", &count.to_string());
         }
@@ -111,4 +131,10 @@ impl Status {
 async fn facts_on(config: &Config, at: Timestamp) -> anyhow::Result<u64> {
     let today = at.to_zoned(jiff::tz::TimeZone::UTC).date();
     Ok(Facts::connect(&config.facts).await?.count_on(today).await?)
+}
+
+fn stored(config: &Config) -> anyhow::Result<StoreStatus> {
+    let minutes = CrashStore::open(&config.crashstore)?.minutes(Area::Raw)?;
+    let text = |minute: Option<&Minute>| minute.map(ToString::to_string);
+    Ok(StoreStatus { minutes: minutes.len(), oldest: text(minutes.first()), newest: text(minutes.last()) })
 }

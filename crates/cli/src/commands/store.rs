@@ -16,6 +16,12 @@ use serde::Serialize;
 
 use crate::{args::Place, config::Config, id::GivenId, print};
 
+pub(crate) const EXAMPLES: &str = "\
+Examples:
+  crashmill store list --data /srv/crashmill
+  crashmill store get bp-0b4d3a6e-72c1-4f0b-8a57-3c9d50261123 --to ./crash
+  crashmill store check";
+
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
     /// List what is stored, a line a frame
@@ -31,6 +37,10 @@ Examples:
   crashmill store get bp-0b4d3a6e-72c1-4f0b-8a57-3c9d50261123 --to ./crash     crash.json, dumps, processed.json")]
     Get(Get),
     /// Verify checksums; exit status 1 names what is damaged
+    #[command(after_help = "\
+Examples:
+  crashmill store check
+  crashmill store check --area raw --data /srv/crashmill")]
     Check(Check),
 }
 

@@ -12,6 +12,10 @@ use debugfiles::{Options, Stripped};
 
 use crate::{args::Place, config::Config};
 
+pub(crate) const EXAMPLES: &str = "\
+Examples:
+  crashmill symbols add target/release/game --data /srv/crashmill";
+
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
     /// Put debug files (ELF, Mach-O, dSYM, PE, PDB) or Breakpad symbols into the symbol folder

@@ -13,8 +13,8 @@ use crate::{args::Place, config::Config, id::GivenId, print};
 /// Show every place where a crash is or has been.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
-States: stored (durable, not published yet), queued (published, no result yet), retrying, processed, dead, deferred,
-erased, unknown.
+States: stored (durable, its id in the journal), queued (durable, and no result yet), retrying, processed, dead,
+deferred, erased, unknown.
 
 Examples:
   crashmill where bp-0b4d3a6e-72c1-4f0b-8a57-3c9d50261123
@@ -77,6 +77,8 @@ struct Whereabouts {
     attempts: Vec<Attempt>,
     /// What could not be asked.
     errors: Vec<String>,
+    #[serde(skip)]
+    database_is_silent: bool,
 }
 
 /// One frame in the crash store.
@@ -113,14 +115,24 @@ impl Whereabouts {
             short_id: id.short().to_string(),
             state: State::Unknown,
             received_at: id.received_at(),
-            journaled: queue::is_journaled(&config.queue, id)?,
+            journaled: false,
             store: found.into_iter().map(StoredFrame::from).collect(),
             fact: None,
             dead_letter: None,
             attempts: vec![],
             errors: vec![],
+            database_is_silent: false,
         };
+        match queue::is_journaled(&config.queue, id) {
+            Ok(journaled) => whereabouts.journaled = journaled,
+            Err(error) => {
+                whereabouts
+                    .errors
+                    .push(format!("the journal could not be read: {:#}", anyhow::Error::from(error)));
+            }
+        }
         if let Err(error) = whereabouts.ask_database(config).await {
+            whereabouts.database_is_silent = true;
             whereabouts.errors.push(format!("the database could not be asked: {error:#}"));
         }
         whereabouts.state = whereabouts.state();
@@ -136,16 +148,20 @@ impl Whereabouts {
     }
 
     /// The state, by what is known: results first, then what is under way.
+    ///
+    /// A fact goes before a dead letter: a crash that was processed once stays so, whatever became of a second try.
+    /// While the database is silent, the processed crash in the store stands for its fact.
     fn state(&self) -> State {
-        let raw = || self.store.iter().filter(|frame| frame.area == Area::Raw.as_str());
-        if self.dead_letter.is_some() {
-            State::Dead
-        } else if self.fact.is_some() {
+        let frames = |area: Area| self.store.iter().filter(move |frame| frame.area == area.as_str());
+        let is_there = |area| frames(area).any(|frame| !frame.erased);
+        if self.fact.is_some() || (self.database_is_silent && is_there(Area::Processed)) {
             State::Processed
-        } else if raw().next().is_some() && raw().all(|frame| frame.erased) {
-            State::Erased
-        } else if raw().next().is_none() {
+        } else if self.dead_letter.is_some() {
+            State::Dead
+        } else if frames(Area::Raw).next().is_none() {
             State::Unknown
+        } else if !is_there(Area::Raw) {
+            State::Erased
         } else if !self.attempts.is_empty() {
             State::Retrying
         } else if self.crash_id.throttle_digit() == ThrottleDigit::Defer {

@@ -22,15 +22,25 @@ pub(crate) fn post(submit_url: &str, annotations: &[(&str, &str)], dump: &[u8]) 
     text.trim().strip_prefix("CrashID=bp-").map(str::to_owned)
 }
 
-/// Connects and sends the head of a report that says how long its body will be.
+/// Sends the head of a report, and returns when the collector waits for its body, of which so many bytes will come.
 pub(crate) fn begin(submit_url: &str, content_type: &str, length: usize) -> io::Result<TcpStream> {
+    let mut stream = head(submit_url, content_type, length, "Expect: 100-continue\r\n")?;
+    let mut go_on = [0; b"HTTP/1.1 100 Continue\r\n\r\n".len()];
+    stream.read_exact(&mut go_on)?;
+    if !go_on.starts_with(b"HTTP/1.1 100 ") {
+        return Err(io::Error::other(String::from_utf8_lossy(&go_on).into_owned()));
+    }
+    Ok(stream)
+}
+
+fn head(submit_url: &str, content_type: &str, length: usize, more: &str) -> io::Result<TcpStream> {
     let address = address(submit_url);
     let mut stream = TcpStream::connect(address)?;
     stream.set_read_timeout(Some(ANSWER))?;
     write!(
         stream,
         "POST /submit HTTP/1.1\r\nHost: {address}\r\nContent-Type: {content_type}\r\n\
-         Content-Length: {length}\r\nConnection: close\r\n\r\n"
+         Content-Length: {length}\r\nConnection: close\r\n{more}\r\n"
     )?;
     Ok(stream)
 }
@@ -44,7 +54,7 @@ pub(crate) fn address(submit_url: &str) -> &str {
 }
 
 fn exchange(submit_url: &str, content_type: &str, body: &[u8]) -> io::Result<String> {
-    let mut stream = begin(submit_url, content_type, body.len())?;
+    let mut stream = head(submit_url, content_type, body.len(), "")?;
     stream.write_all(body)?;
     let mut answer = String::new();
     stream.read_to_string(&mut answer)?;

@@ -1,6 +1,7 @@
 //! The built executable, driven as an operator drives it.
 
 #![allow(dead_code, reason = "each test file uses its part of this")]
+#![allow(clippy::panic, clippy::print_stdout, reason = "a test that cannot go on says why")]
 
 pub(crate) mod client;
 pub(crate) mod processes;
@@ -15,8 +16,6 @@ use std::{
 
 use tempfile::TempDir;
 use testing::report;
-
-pub(crate) use standalone::{Standalone, settings};
 
 /// A folder that the users of PostgreSQL and RabbitMQ can reach when we are root, as the folders of people usually are.
 pub(crate) fn folder() -> TempDir {

@@ -73,12 +73,15 @@ pub(crate) fn working_in(dir: &Path) -> Vec<Process> {
     others.filter(|pid| mentions(*pid)).filter_map(Process::of).filter(Process::is_alive).collect()
 }
 
+/// A process below another one whose command fits, if there is one.
+pub(crate) fn find(below: u32, fits: impl Fn(&str) -> bool) -> Option<Process> {
+    descendants(below).into_iter().find(|process| fits(&process.command) && process.is_alive())
+}
+
 /// Waits for a process below another one whose command fits.
 #[track_caller]
 pub(crate) fn until_there(below: u32, fits: impl Fn(&str) -> bool) -> Process {
-    eventually_blocking(THERE, || {
-        descendants(below).into_iter().find(|process| fits(&process.command) && process.is_alive())
-    })
+    eventually_blocking(THERE, || find(below, &fits))
 }
 
 /// Waits until none of them is left.

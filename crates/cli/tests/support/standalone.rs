@@ -114,7 +114,9 @@ impl Standalone {
     #[track_caller]
     pub(crate) fn until_processed(&self, id: &str) -> Value {
         eventually_blocking(PROCESS, || {
-            Some(self.whereabouts(id)).filter(|known| known["state"] == "processed")
+            let known = self.whereabouts(id);
+            // The fact alone is sure: the state goes by the crash store while the database is silent.
+            (known["state"] == "processed" && known["fact"].is_object()).then_some(known)
         })
     }
 
@@ -134,14 +136,23 @@ impl Standalone {
         processes::descendants(self.process.id())
     }
 
+    /// Waits for a process of its whose command fits.
+    #[track_caller]
+    pub(crate) fn until_runs(&mut self, fits: impl Fn(&str) -> bool) -> Process {
+        eventually_blocking(START, || {
+            let ended = self.process.try_wait().expect("a child can be asked");
+            assert!(ended.is_none(), "the standalone ended ({ended:?}):\n{}", self.said());
+            processes::find(self.process.id(), &fits)
+        })
+    }
+
     /// The process of a role, once it runs.
     #[track_caller]
     pub(crate) fn role(&self, role: &str) -> Process {
-        let executable = Path::new(env!("CARGO_BIN_EXE_crashmill")).file_name().expect("a file");
-        let begins = format!("{} {role}", executable.display());
+        let ending = format!(" {role}");
         processes::until_there(self.process.id(), |command| {
-            // A guard has the same words behind its own.
-            command.split(" --").next().is_some_and(|first| first.ends_with(&begins))
+            // A guard has the same words, behind its own.
+            command.split(" --").next().is_some_and(|before_options| before_options.ends_with(&ending))
         })
     }
 

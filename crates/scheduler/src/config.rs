@@ -1,0 +1,42 @@
+//! The `[scheduler]` section.
+
+use serde::{Deserialize, Serialize};
+use settings::Duration;
+
+/// When timed jobs run.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Config {
+    /// How often a scheduler that does not lead tries to.
+    pub lead_every: Duration,
+    /// How often the store is swept for crashes that nothing is known of.
+    pub sweep_every: Duration,
+    /// The sweep looks at crashes that were received within this time.
+    pub sweep_window: Duration,
+    /// A crash has so long for its way through the queue before the sweep looks at it.
+    pub sweep_after: Duration,
+    /// While crashes wait in a queue, only those that are older than this are published again, each once in this time.
+    pub sweep_anyway: Duration,
+    /// How many crashes one sweep publishes at most.
+    pub sweep_most: usize,
+    /// How often partitions are made ahead; for how many days is `partition_days_ahead` in `[facts]`.
+    pub partitions_every: Duration,
+    /// How often the torn tails of writers that never came back are cut.
+    pub tails_every: Duration,
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        const HOUR: u64 = 60 * 60;
+        Self {
+            lead_every: Duration::from_secs(15),
+            sweep_every: Duration::from_secs(60),
+            sweep_window: Duration::from_secs(48 * HOUR),
+            sweep_after: Duration::from_secs(5 * 60),
+            sweep_anyway: Duration::from_secs(6 * HOUR),
+            sweep_most: 10_000,
+            partitions_every: Duration::from_secs(6 * HOUR),
+            tails_every: Duration::from_secs(HOUR),
+        }
+    }
+}
