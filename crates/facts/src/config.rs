@@ -32,7 +32,8 @@ pub struct Config {
     pub partitions: PartitionStep,
     /// Partitions are made for so many days ahead.
     pub partition_days_ahead: u16,
-    /// Whether statements are prepared once a connection. Off for a pgbouncer before 1.21 in transaction mode.
+    /// Whether statements are prepared once a connection. Off for a pooler that does not keep them; it must be in session
+    /// mode, for timeouts, durability and locks are the session's.
     pub prepared: bool,
     /// The name under which the server lists our connections, such as `crashmill-processor`.
     pub application_name: String,

@@ -1,11 +1,11 @@
 //! Where the servers of one folder keep what they need, and who may start them.
 
 use std::{
-    fs::{self, DirBuilder, File, Permissions},
+    fs::{self, DirBuilder, File, OpenOptions, Permissions},
     io::{self, Read, Write},
     os::unix::{
         ffi::OsStrExt,
-        fs::{DirBuilderExt, MetadataExt, PermissionsExt, chown},
+        fs::{DirBuilderExt, MetadataExt, OpenOptionsExt, PermissionsExt, chown, fchown},
     },
     path::{Path, PathBuf},
     sync::{Arc, Mutex, MutexGuard, PoisonError},
@@ -150,6 +150,29 @@ impl Layout {
     }
 }
 
+/// Writes a file for the account of a server, in a folder that is that account's already.
+///
+/// Whatever stands there goes first, and everything is done to the open file: the account must not be able to have a file
+/// elsewhere written or given away, by a link that it put in the way.
+pub(crate) fn write_for(
+    account: Option<Account>,
+    path: &Path,
+    mode: u32,
+    content: &str,
+) -> Result<(), Error> {
+    let write = || {
+        match fs::remove_file(path) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+            _ => {}
+        }
+        let mut file = OpenOptions::new().create_new(true).write(true).mode(mode).open(path)?;
+        file.write_all(content.as_bytes())?;
+        file.set_permissions(Permissions::from_mode(mode))?;
+        account.map_or(Ok(()), |account| fchown(&file, Some(account.uid), Some(account.gid)))
+    };
+    write().doing(|| format!("writing {}", path.display()))
+}
+
 /// Gives a file or folder to the user that a server runs as.
 pub(crate) fn give(path: &Path, account: Option<Account>) -> Result<(), Error> {
     let Some(account) = account else { return Ok(()) };
@@ -257,5 +280,25 @@ fn wait_until_free(lock: &Path) -> Result<(), Error> {
             Err(Errno::WOULDBLOCK) if Instant::now() < deadline => std::thread::sleep(GONE_POLL),
             Err(error) => return Err(error).doing(waiting),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_link_in_the_way_is_replaced_and_what_it_points_to_is_left_alone() {
+        let dir = tempfile::tempdir().unwrap();
+        let (elsewhere, path) = (dir.path().join("elsewhere"), dir.path().join("rabbitmq.conf"));
+        fs::write(&elsewhere, "theirs").unwrap();
+        std::os::unix::fs::symlink(&elsewhere, &path).unwrap();
+
+        write_for(None, &path, 0o600, "ours").unwrap();
+
+        assert_eq!(fs::read_to_string(&elsewhere).unwrap(), "theirs");
+        let written = fs::symlink_metadata(&path).unwrap();
+        assert!(written.is_file() && written.permissions().mode() & 0o777 == 0o600);
+        assert_eq!(fs::read_to_string(&path).unwrap(), "ours");
     }
 }

@@ -1,9 +1,8 @@
 //! A private PostgreSQL server.
 
 use std::{
-    fs::{self, File, OpenOptions, Permissions},
-    io::{self, Write},
-    os::unix::fs::{OpenOptionsExt, PermissionsExt},
+    fs::{self, File},
+    io,
     path::{Path, PathBuf},
     process::ExitStatus,
     time::Duration,
@@ -14,7 +13,7 @@ use crate::{
     account::Account,
     error::{Doing, Error},
     guarded::{Environment, Guarded, Program, Stop, StopSignal},
-    layout::{Layout, POSTGRES_USER, give},
+    layout::{Layout, POSTGRES_USER, write_for},
     packages::{self, PostgresPrograms},
     ports, processes,
     record::{NAME, PostgresRecord, new_password},
@@ -233,16 +232,7 @@ impl Start<'_> {
     /// A file that only the server's user reads.
     fn private_file(&self, name: &str, content: &str) -> Result<PathBuf, Error> {
         let path = self.folder.join(name);
-        OpenOptions::new()
-            .create(true)
-            .write(true)
-            .truncate(true)
-            .mode(0o600)
-            .open(&path)
-            .and_then(|mut file| file.write_all(content.as_bytes()))
-            .and_then(|()| fs::set_permissions(&path, Permissions::from_mode(0o600)))
-            .doing(|| format!("writing {}", path.display()))?;
-        give(&path, self.account)?;
+        write_for(self.account, &path, 0o600, content)?;
         Ok(path)
     }
 }

@@ -2,9 +2,7 @@
 
 use std::{
     ffi::OsString,
-    fs::{self, OpenOptions, Permissions},
-    io::{self, Write},
-    os::unix::fs::{OpenOptionsExt, PermissionsExt},
+    fs, io,
     path::{Path, PathBuf},
     process::ExitStatus,
     time::Duration,
@@ -15,7 +13,7 @@ use crate::{
     account::Account,
     error::{Doing, Error},
     guarded::{Environment, Guarded, Program, Stop, StopSignal},
-    layout::{Layout, RABBITMQ_USER, give},
+    layout::{Layout, RABBITMQ_USER, write_for},
     packages::{self, RabbitMqPrograms},
     ports,
     record::{NAME, RabbitMqRecord, new_password},
@@ -307,21 +305,7 @@ impl Start<'_> {
     }
 
     fn write(&self, name: &str, mode: u32, content: &str) -> Result<(), Error> {
-        let path = self.folder.join(name);
-        let write = || {
-            if path.exists() {
-                fs::remove_file(&path)?;
-            }
-            OpenOptions::new()
-                .create_new(true)
-                .write(true)
-                .mode(mode)
-                .open(&path)?
-                .write_all(content.as_bytes())?;
-            fs::set_permissions(&path, Permissions::from_mode(mode))
-        };
-        write().doing(|| format!("writing {}", path.display()))?;
-        give(&path, self.account)
+        write_for(self.account, &self.folder.join(name), mode, content)
     }
 }
 
