@@ -68,7 +68,9 @@ pub async fn run(ctx: daemon::Context<Sections>) -> anyhow::Result<()> {
     let publisher = Publisher::start(&ctx.config.queue, &name, publisher_shutdown.clone())
         .await
         .context("opening the journal of unpublished crash ids")?;
-    watch_broker(&ctx, &publisher);
+    // A collector without a broker is healthy all the same.
+    let broker = ctx.health.dependency("rabbitmq", Need::Optional);
+    broker.follow(publisher.state(), BrokerState::why_down, ctx.shutdown.clone());
 
     let intake = Arc::new(Intake::new(
         config.clone(),
@@ -107,27 +109,4 @@ pub async fn run(ctx: daemon::Context<Sections>) -> anyhow::Result<()> {
             Err(error).context("this process cannot save crashes any more and has to be restarted")
         }
     }
-}
-
-/// Shows the broker's state on the health page; a collector without a broker is healthy all the same.
-fn watch_broker(ctx: &daemon::Context<Sections>, publisher: &Publisher) {
-    let dependency = ctx.health.dependency("rabbitmq", Need::Optional);
-    let mut state = publisher.state();
-    let shutdown = ctx.shutdown.clone();
-    tokio::spawn(async move {
-        loop {
-            match &*state.borrow_and_update() {
-                BrokerState::Connected => dependency.up(),
-                BrokerState::Blocked { reason, .. }
-                | BrokerState::Disconnected { reason, .. }
-                | BrokerState::Refused { reason } => {
-                    dependency.down(reason.clone());
-                }
-            }
-            tokio::select! {
-                () = shutdown.cancelled() => break,
-                changed = state.changed() => if changed.is_err() { break },
-            }
-        }
-    });
 }

@@ -4,6 +4,8 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use jiff::Timestamp;
 use metrics::gauge;
 use serde::Serialize;
+use tokio::sync::watch;
+use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
 /// Whether a process can do its work: how far it has come, and the state of what it depends on.
@@ -177,6 +179,30 @@ impl Dependency {
         if self.turn(Reachable::Down, Some(reason.clone())).is_some() {
             warn!(dependency = &*self.name, reason, "a dependency is down");
         }
+    }
+
+    /// Shows a state that somebody else keeps, from now until the shutdown. Needs to be called within the runtime.
+    ///
+    /// `why_down` reads the state: nothing while all is well, else the reason.
+    pub fn follow<T: Send + Sync + 'static>(
+        self,
+        mut state: watch::Receiver<T>,
+        why_down: impl Fn(&T) -> Option<String> + Send + 'static,
+        shutdown: CancellationToken,
+    ) {
+        tokio::spawn(async move {
+            loop {
+                let reason = why_down(&state.borrow_and_update());
+                match reason {
+                    None => self.up(),
+                    Some(reason) => self.down(reason),
+                }
+                tokio::select! {
+                    () = shutdown.cancelled() => break,
+                    changed = state.changed() => if changed.is_err() { break },
+                }
+            }
+        });
     }
 
     /// Returns what it was before, if that was different.

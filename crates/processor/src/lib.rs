@@ -92,7 +92,8 @@ pub async fn run(ctx: daemon::Context<Sections>) -> anyhow::Result<()> {
         shutdown: ctx.shutdown.clone(),
         broken: OnceLock::new(),
     });
-    watch_broker(&ctx, &consumer);
+    let broker = ctx.health.dependency("rabbitmq", Need::Required);
+    broker.follow(consumer.state(), BrokerState::why_down, ctx.shutdown.clone());
     ctx.ready();
 
     // A crash is taken when a worker is about to be free for it, and one more so that its bytes are there by then. So
@@ -140,25 +141,6 @@ fn waits(ctx: &daemon::Context<Sections>, consumer: &Consumer) -> Waits {
         }
     };
     Waits { database: patience("postgresql"), store: patience("crashstore"), workers: patience("workers") }
-}
-
-/// Shows the broker's state on the health page.
-fn watch_broker(ctx: &daemon::Context<Sections>, consumer: &Consumer) {
-    let dependency = ctx.health.dependency("rabbitmq", Need::Required);
-    let mut state = consumer.state();
-    let shutdown = ctx.shutdown.clone();
-    tokio::spawn(async move {
-        loop {
-            match &*state.borrow_and_update() {
-                BrokerState::Connected => dependency.up(),
-                other => dependency.down(other.to_string()),
-            }
-            tokio::select! {
-                () = shutdown.cancelled() => break,
-                changed = state.changed() => if changed.is_err() { break },
-            }
-        }
-    });
 }
 
 /// Asks the database now and then how it is, so that the health page knows it also when no crash comes.

@@ -53,6 +53,12 @@ impl BrokerState {
         Self::Disconnected { since: Timestamp::now(), reason: "not connected yet".to_owned() }
     }
 
+    /// Nothing while ids can be published and taken; else why not, for a health page.
+    #[must_use]
+    pub fn why_down(&self) -> Option<String> {
+        (*self != Self::Connected).then(|| self.to_string())
+    }
+
     fn disconnected(&mut self, error: &Error) {
         let since = match self {
             // Only the reason is news.

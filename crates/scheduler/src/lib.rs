@@ -62,7 +62,9 @@ pub async fn run(ctx: daemon::Context<Sections>) -> anyhow::Result<()> {
         .context("opening the journal of unpublished crash ids")?;
     Metrics::begin();
     watch_database(&ctx, facts.clone());
-    watch_broker(&ctx, &publisher);
+    // Without a broker the other jobs go on.
+    let broker = ctx.health.dependency("rabbitmq", Need::Optional);
+    broker.follow(publisher.state(), BrokerState::why_down, ctx.shutdown.clone());
     ctx.ready();
 
     let lead_every = ctx.config.scheduler.lead_every.get();
@@ -93,29 +95,6 @@ fn begin(
     jobs.spawn(keep_doing(tails, scheduler.tails_every.get(), stop.clone()));
     jobs.spawn(keep_doing(sweep, scheduler.sweep_every.get(), stop.clone()));
     jobs
-}
-
-/// Shows the broker's state on the health page; without a broker the other jobs go on.
-fn watch_broker(ctx: &daemon::Context<Sections>, publisher: &Publisher) {
-    let dependency = ctx.health.dependency("rabbitmq", Need::Optional);
-    let mut state = publisher.state();
-    let shutdown = ctx.shutdown.clone();
-    tokio::spawn(async move {
-        loop {
-            match &*state.borrow_and_update() {
-                BrokerState::Connected => dependency.up(),
-                BrokerState::Blocked { reason, .. }
-                | BrokerState::Disconnected { reason, .. }
-                | BrokerState::Refused { reason } => {
-                    dependency.down(reason.clone());
-                }
-            }
-            tokio::select! {
-                () = shutdown.cancelled() => break,
-                changed = state.changed() => if changed.is_err() { break },
-            }
-        }
-    });
 }
 
 /// Asks the database now and then how it is, for the health page.
