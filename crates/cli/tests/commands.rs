@@ -21,7 +21,7 @@ use std::{
 };
 
 use serde_json::Value;
-use support::{command, crashmill, dump_in, folder, printed, stderr, stdout};
+use support::{RunToEnd, command, crashmill, dump_in, folder, printed, stderr, stdout};
 use testing::report::{self, known};
 
 fn json(text: &str) -> Value {
@@ -168,7 +168,7 @@ fn every_command_has_help_with_examples() {
     let mut commands = vec![Vec::<String>::new()];
     let mut seen = 0;
     while let Some(path) = commands.pop() {
-        let help = stdout(&command().args(&path).arg("--help").output().unwrap());
+        let help = stdout(&command().args(&path).arg("--help").run_to_end());
         assert!(help.contains("Examples:\n"), "crashmill {} --help has no examples", path.join(" "));
         seen += 1;
         let below = help.split_once("Commands:\n").map_or("", |(_, after)| after);
@@ -218,7 +218,7 @@ fn config_check_refuses_variables_that_mean_nothing() {
         ("CRASHMILL__COLECTOR__LISTEN", "127.0.0.1:9000"),
         ("CRASHMILL__COLLECTOR__LISTEN", "everywhere"),
     ] {
-        let output = command().args(["config", "check"]).env(name, value).output().unwrap();
+        let output = command().args(["config", "check"]).env(name, value).run_to_end();
         assert_eq!(output.status.code(), Some(1), "{name}={value}");
         assert!(stderr(&output).contains(name), "{}", stderr(&output));
     }
@@ -231,8 +231,7 @@ fn config_show_prints_what_is_in_force_without_passwords() {
         .env("CRASHMILL__FACTS__PASSWORD", "hunter2")
         .env("CRASHMILL__QUEUE__URL", "amqp://somebody:hunter2@broker:5672/%2f")
         .env("CRASHMILL__COLLECTOR__LISTEN", "127.0.0.1:9000")
-        .output()
-        .unwrap();
+        .run_to_end();
     let shown = stdout(&output);
     assert!(!shown.contains("hunter2"), "{shown}");
     for expected in ["[collector]", "listen = \"127.0.0.1:9000\"", "somebody", "broker:5672", "max_body"] {

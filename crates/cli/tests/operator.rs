@@ -14,7 +14,7 @@ use std::{fs, path::Path};
 
 use serde_json::Value;
 use support::{
-    command, dump_in, folder, printed,
+    RunToEnd, command, dump_in, folder, printed,
     standalone::{Standalone, setting, settings},
     stderr, stdout,
 };
@@ -84,7 +84,7 @@ fn every_dump_of_a_crash_is_walked_and_a_broken_one_does_not_spoil_the_others() 
 
     // Without a main dump there is a crash all the same.
     let url = &standalone.submit_url;
-    let alone = stdout(&command().args(["submit", "--url", url, "-a", "ProductName=Game"]).output().unwrap());
+    let alone = stdout(&command().args(["submit", "--url", url, "-a", "ProductName=Game"]).run_to_end());
     standalone.until_processed(alone.trim());
     assert_eq!(database.number("SELECT count(*) FROM fact_crash"), 2);
     assert_eq!(database.number("SELECT count(*) FROM fact_dump"), 3);
@@ -135,7 +135,7 @@ fn store_lists_crashes_gives_them_back_and_finds_damage() {
 
     // With every segment closed: of an open one the last frames may be in the making.
     let check = |more: &[&str]| {
-        command().args(["store", "check"]).args(more).arg("--data").arg(dir.path()).output().unwrap()
+        command().args(["store", "check"]).args(more).arg("--data").arg(dir.path()).run_to_end()
     };
     assert_eq!(stdout(&check(&[])), "every frame is whole\n");
     let segment = format!("{minute}/{}.tar.zst", line["segment"].as_str().unwrap());
@@ -155,7 +155,7 @@ fn store_lists_crashes_gives_them_back_and_finds_damage() {
 fn migrate_says_what_is_to_be_done_and_does_it_once() {
     let database = Database::create("migrate");
     let migrate = |more: &[&str]| {
-        command().arg("migrate").args(more).env("CRASHMILL__FACTS__URL", database.url()).output().unwrap()
+        command().arg("migrate").args(more).env("CRASHMILL__FACTS__URL", database.url()).run_to_end()
     };
 
     let pending = migrate(&["--check"]);
@@ -166,7 +166,7 @@ fn migrate_says_what_is_to_be_done_and_does_it_once() {
     assert!(stdout(&migrate(&[])).contains("the schema is at version "));
 
     let (name, url) = setting("CRASHMILL__FACTS__URL", "postgres://crashmill:hunter2@127.0.0.1:1/crashmill");
-    let nowhere = command().arg("migrate").env(name, url).output().unwrap();
+    let nowhere = command().arg("migrate").env(name, url).run_to_end();
     assert_eq!(nowhere.status.code(), Some(1));
     let message = stderr(&nowhere);
     assert!(message.contains("migrating the database") && message.contains("127.0.0.1:1"), "{message}");
@@ -199,8 +199,7 @@ fn status_shows_every_queue_and_what_cannot_be_asked() {
         .arg(dir.path())
         .env("CRASHMILL__FACTS__URL", "postgres://crashmill:hunter2@127.0.0.1:1/crashmill")
         .env("CRASHMILL__QUEUE__URL", "amqp://crashmill:hunter2@127.0.0.1:1/%2f")
-        .output()
-        .unwrap();
+        .run_to_end();
     assert_eq!(down.status.code(), Some(1));
     let status: Value = serde_json::from_str(&printed(&down)).unwrap();
     assert_eq!(status["errors"].as_array().map(Vec::len), Some(2), "{status}");

@@ -21,7 +21,7 @@ use std::{
 
 use rustix::process::Signal;
 use support::{
-    client, command, folder, processes,
+    RunToEnd, client, command, folder, processes,
     standalone::{setting, settings},
     stderr, stdout,
 };
@@ -60,7 +60,7 @@ impl Role {
     /// Starts a role and waits until it does its work.
     fn ready(name: &str, dir: &Path, settings: &[(String, String)]) -> Self {
         let mut role = Self::start(name, dir, settings);
-        role.until_logged("\"ready\"");
+        role.until_logged(&["\"ready\""]);
         role
     }
 
@@ -72,11 +72,12 @@ impl Role {
         fs::read_to_string(&self.log).unwrap_or_default()
     }
 
+    /// Waits for a line with all of these texts.
     #[track_caller]
-    fn until_logged(&mut self, text: &str) {
+    fn until_logged(&mut self, texts: &[&str]) {
         eventually_blocking(READY, || {
             let ended = self.process.try_wait().expect("a child can be asked");
-            let found = self.logged().contains(text);
+            let found = self.logged().lines().any(|line| texts.iter().all(|text| line.contains(text)));
             assert!(found || ended.is_none(), "it ended ({ended:?}):\n{}", self.logged());
             found.then_some(())
         });
@@ -124,7 +125,7 @@ fn nowhere(scheme: &str) -> String {
 /// The settings of a role with a database that has its schema, a broker's URL and a namespace of its own.
 fn migrated(database: &Database, database_url: &str, broker: &str, name: &str) -> Vec<(String, String)> {
     let (key, url) = setting("CRASHMILL__FACTS__URL", database.url());
-    stdout(&command().arg("migrate").env(&key, url).output().expect("it runs"));
+    stdout(&command().arg("migrate").env(&key, url).run_to_end());
     let mut settings = settings(database, broker, &namespace(name));
     settings.retain(|(name, _)| *name != key);
     settings.push(setting(&key, database_url));
@@ -209,7 +210,7 @@ fn a_report_that_is_sent_to_its_end_while_the_collector_stops_is_answered() {
     sending.write_all(&body[..body.len() / 2]).unwrap();
 
     processes::signal(collector.process.id(), Signal::TERM);
-    collector.until_logged("stopping: finishing what is in hand");
+    collector.until_logged(&["stopping: finishing what is in hand"]);
     sending.write_all(&body[body.len() / 2..]).unwrap();
     let mut answer = String::new();
     sending.read_to_string(&mut answer).unwrap();
@@ -260,7 +261,7 @@ fn a_processor_ends_with_0_while_a_crash_waits_for_the_database_and_the_next_one
     let mut processor = Role::ready("processor", dir.path(), &settings);
     proxy.cut();
     client::post(&collector.url(), &[("ProductName", "Game")], &report::minidump()).expect("an answer");
-    processor.until_logged("a dependency is down");
+    processor.until_logged(&["a dependency is down", "postgresql"]);
 
     assert!(processor.stop().success());
     assert_eq!(database.number("SELECT count(*) FROM fact_crash"), 0);
@@ -272,6 +273,19 @@ fn a_processor_ends_with_0_while_a_crash_waits_for_the_database_and_the_next_one
     assert_eq!(database.number("SELECT count(*) FROM crash_attempt"), 0);
     assert!(processor.stop().success());
     assert!(collector.stop().success());
+}
+
+#[test]
+fn a_scheduler_ends_with_0_whether_its_servers_are_there_or_not() {
+    let (dir, database) = (folder(), Database::create("scheduler_stop"));
+    let settings = migrated(&database, database.url(), &amqp_url(), "scheduler_stop");
+    assert!(Role::ready("scheduler", dir.path(), &settings).stop().success());
+
+    let proxy = Proxy::to_url(database.url());
+    let settings = migrated(&database, &proxy.url(), &nowhere("amqp"), "scheduler_nowhere");
+    let scheduler = Role::ready("scheduler", dir.path(), &settings);
+    proxy.cut();
+    assert!(scheduler.stop().success());
 }
 
 #[test]
@@ -288,8 +302,7 @@ fn a_port_that_somebody_has_is_named_with_its_setting() {
             .envs(places(dir.path(), free_address()))
             .envs(broker(&nowhere("amqp"), "taken"))
             .env(name, &taken)
-            .output()
-            .unwrap();
+            .run_to_end();
         assert_eq!(refused.status.code(), Some(1), "{name}");
         let message = stderr(&refused);
         let line = message.lines().find(|line| line.starts_with("crashmill collector: ")).expect("one line");
@@ -306,8 +319,7 @@ fn a_processor_without_a_schema_or_a_database_says_what_to_do() {
             .envs(places(dir.path(), free_address()))
             .envs(settings(&database, &amqp_url(), &namespace("processor_refused")))
             .env("CRASHMILL__FACTS__URL", url)
-            .output()
-            .unwrap();
+            .run_to_end();
         assert_eq!(output.status.code(), Some(1));
         let message = stderr(&output);
         let line = message.lines().find(|line| line.starts_with("crashmill processor: ")).expect("one line");

@@ -20,7 +20,7 @@ use std::{
 
 use rustix::process::Signal;
 use support::{
-    command, dump_in, folder, printed, processes,
+    RunToEnd, command, dump_in, folder, printed, processes,
     standalone::{Standalone, setting, settings},
     stderr,
 };
@@ -46,7 +46,7 @@ fn a_standalone_that_is_killed_leaves_nothing_and_goes_on_where_it_was_at_the_ne
     let first = standalone.submit(&dump, &["ProductName=Game"]);
     standalone.until_processed(&first);
 
-    let second = start(&["--listen", "127.0.0.1:0"]).output().unwrap();
+    let second = start(&["--listen", "127.0.0.1:0"]).run_to_end();
     assert_eq!(second.status.code(), Some(1));
     let message = stderr(&second);
     assert!(message.contains(&format!("process {}", standalone.process.id())), "{message}");
@@ -196,8 +196,7 @@ fn a_submit_address_that_somebody_has_is_refused_before_anything_is_started() {
     let somebody = TcpListener::bind("127.0.0.1:0").unwrap();
     let address = somebody.local_addr().unwrap().to_string();
 
-    let refused =
-        command().args(["standalone", "--listen", &address, "--data"]).arg(dir.path()).output().unwrap();
+    let refused = command().args(["standalone", "--listen", &address, "--data"]).arg(dir.path()).run_to_end();
 
     assert_eq!(refused.status.code(), Some(1));
     let message = stderr(&refused);
@@ -230,7 +229,7 @@ fn a_wrong_settings_file_is_refused_before_anything_is_started() {
     let dir = folder();
     fs::write(dir.path().join("crashmill.toml"), "[collector]\nlissten = '127.0.0.1:0'\n").unwrap();
 
-    let refused = command().args(["standalone", "--data"]).arg(dir.path()).output().unwrap();
+    let refused = command().args(["standalone", "--data"]).arg(dir.path()).run_to_end();
 
     assert_eq!(refused.status.code(), Some(1));
     let message = stderr(&refused);
@@ -240,7 +239,7 @@ fn a_wrong_settings_file_is_refused_before_anything_is_started() {
 
 #[test]
 fn a_standalone_without_a_folder_is_wrong_usage() {
-    let refused = command().arg("standalone").output().unwrap();
+    let refused = command().arg("standalone").run_to_end();
     assert_eq!(refused.status.code(), Some(2));
     assert!(stderr(&refused).contains("--data DIR"), "{}{}", printed(&refused), stderr(&refused));
 }

@@ -49,6 +49,10 @@ async fn there_is_one_leader_and_the_next_one_when_it_is_gone() {
 async fn a_leader_whose_session_was_ended_hears_of_it() {
     let database = migrated("leader_cut").await;
     let leader = database.facts.lead().await.unwrap().unwrap();
-    database.ask("SELECT pg_terminate_backend(pid) FROM pg_locks WHERE locktype = 'advisory'");
+    // Of this database alone: the locks of all databases are listed together.
+    database.ask(
+        "SELECT pg_terminate_backend(pid) FROM pg_locks JOIN pg_database ON pg_database.oid = pg_locks.database \
+         WHERE locktype = 'advisory' AND datname = current_database()",
+    );
     testing::eventually(SOON, async || leader.holds().await.err()).await;
 }

@@ -1,7 +1,12 @@
 //! The built executable, driven as an operator drives it.
 
 #![allow(dead_code, reason = "each test file uses its part of this")]
-#![allow(clippy::panic, clippy::print_stdout, reason = "a test that cannot go on says why")]
+#![allow(
+    clippy::panic,
+    clippy::indexing_slicing,
+    clippy::print_stdout,
+    reason = "a test that cannot go on says why"
+)]
 
 pub(crate) mod client;
 pub(crate) mod processes;
@@ -11,11 +16,18 @@ use std::{
     fs::{self, Permissions},
     os::unix::fs::PermissionsExt,
     path::{Path, PathBuf},
-    process::{Command, Output},
+    process::{Command, Output, Stdio},
+    sync::mpsc,
+    thread,
+    time::Duration,
 };
 
+use rustix::process::Signal;
 use tempfile::TempDir;
 use testing::report;
+
+/// How long a command that does not go on for ever may take.
+const COMMAND: Duration = Duration::from_secs(60);
 
 /// A folder that the users of PostgreSQL and RabbitMQ can reach when we are root, as the folders of people usually are.
 pub(crate) fn folder() -> TempDir {
@@ -42,7 +54,27 @@ pub(crate) fn testdata() -> Option<PathBuf> {
 
 /// Runs `crashmill` to its end.
 pub(crate) fn crashmill(args: &[&str]) -> Output {
-    command().args(args).output().expect("the executable runs")
+    command().args(args).run_to_end()
+}
+
+/// Runs a command to its end, or kills it when it does not come to one.
+pub(crate) trait RunToEnd {
+    fn run_to_end(&mut self) -> Output;
+}
+
+impl RunToEnd for Command {
+    fn run_to_end(&mut self) -> Output {
+        self.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        let child = self.spawn().expect("the executable runs");
+        let pid = child.id();
+        let (done, ended) = mpsc::channel();
+        thread::spawn(move || done.send(child.wait_with_output()));
+        let Ok(output) = ended.recv_timeout(COMMAND) else {
+            processes::signal(pid, Signal::KILL);
+            panic!("{self:?} did not end within {COMMAND:?}");
+        };
+        output.expect("what it prints can be read")
+    }
 }
 
 /// The executable, without any setting of the developer's own.

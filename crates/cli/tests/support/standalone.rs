@@ -12,7 +12,7 @@ use rustix::process::Signal;
 use serde_json::Value;
 use testing::{Database, eventually_blocking};
 
-use super::{client, command, printed, processes, processes::Process, stderr, stdout};
+use super::{RunToEnd, client, command, printed, processes, processes::Process, stderr, stdout};
 
 /// How long a standalone may take to be ready, or to be gone.
 const START: Duration = Duration::from_secs(90);
@@ -81,13 +81,7 @@ impl Standalone {
 
     /// Runs a command that finds this standalone by its folder.
     pub(crate) fn crashmill(&self, args: &[&str]) -> Output {
-        command()
-            .args(args)
-            .arg("--data")
-            .arg(&self.data)
-            .envs(self.settings.iter().cloned())
-            .output()
-            .expect("it runs")
+        command().args(args).arg("--data").arg(&self.data).envs(self.settings.iter().cloned()).run_to_end()
     }
 
     /// Submits a minidump with annotations, and returns the crash id.
@@ -101,7 +95,7 @@ impl Standalone {
         command.arg("submit").arg(dump).args(["--url", &self.submit_url]);
         command.args(dumps.iter().flat_map(|dump| ["--dump", dump]));
         command.args(annotations.iter().flat_map(|annotation| ["--annotation", annotation]));
-        stdout(&command.output().expect("it runs")).trim().to_owned()
+        stdout(&command.run_to_end()).trim().to_owned()
     }
 
     /// What `where` says of a crash.
