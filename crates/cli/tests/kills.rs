@@ -12,7 +12,10 @@ mod support;
 
 use std::{
     env,
-    sync::atomic::{AtomicUsize, Ordering},
+    sync::{
+        atomic::{AtomicUsize, Ordering},
+        mpsc,
+    },
     thread,
     time::Duration,
 };
@@ -29,6 +32,8 @@ use testing::{Database, Proxy, amqp_url, eventually_blocking, namespace, report}
 const SEED: u64 = 20_261_123;
 const CRASHES: usize = 100;
 const CLIENTS: usize = 4;
+/// How many crashes may come while the killer makes up its mind.
+const AHEAD: usize = 10;
 /// How long all facts may take, with restarts and retries on the way.
 const FACTS: Duration = Duration::from_secs(60);
 /// How long the next crash may take to come, with a collector that is being restarted on the way.
@@ -59,6 +64,16 @@ struct Sent {
     answer: Option<String>,
 }
 
+/// What clients and killer know of each other.
+struct Storm {
+    /// How many crashes have been begun.
+    begun: AtomicUsize,
+    /// How many crashes may be begun: so that they do not all come before the next kill.
+    allowed: AtomicUsize,
+    /// Where the number of each crash goes when it is sent.
+    tell: mpsc::Sender<usize>,
+}
+
 #[test]
 fn every_crash_that_was_answered_has_exactly_one_fact_whatever_was_killed_meanwhile() {
     let (dir, database, name) = (folder(), Database::create("kills"), namespace("kills"));
@@ -66,10 +81,11 @@ fn every_crash_that_was_answered_has_exactly_one_fact_whatever_was_killed_meanwh
     settings.push(setting("CRASHMILL__QUEUE__RETRY_DELAYS", "['200ms']"));
     let standalone = Standalone::start(dir.path(), &settings);
 
-    let begun = AtomicUsize::new(0);
+    let (tell, begun) = mpsc::channel();
+    let storm = Storm { begun: AtomicUsize::new(0), allowed: AtomicUsize::new(0), tell };
     let sent = thread::scope(|scope| {
-        let clients: Vec<_> = (0..CLIENTS).map(|_| scope.spawn(|| send(&standalone, &begun))).collect();
-        kill(&standalone, &begun);
+        let clients: Vec<_> = (0..CLIENTS).map(|_| scope.spawn(|| send(&standalone, &storm))).collect();
+        kill(&standalone, &storm, &begun);
         clients.into_iter().flat_map(|client| client.join().expect("a client ends")).collect::<Vec<_>>()
     });
 
@@ -106,16 +122,18 @@ fn every_crash_that_was_answered_has_exactly_one_fact_whatever_was_killed_meanwh
 }
 
 /// Sends crashes, each once, until all clients together have sent all.
-fn send(standalone: &Standalone, begun: &AtomicUsize) -> Vec<Sent> {
+fn send(standalone: &Standalone, storm: &Storm) -> Vec<Sent> {
     let dump = report::minidump();
     let mut sent = Vec::new();
     loop {
-        let number = begun.fetch_add(1, Ordering::Relaxed);
+        let number = storm.begun.fetch_add(1, Ordering::Relaxed);
         if number >= CRASHES {
             return sent;
         }
+        eventually_blocking(NEXT_CRASH, || (number < storm.allowed.load(Ordering::Relaxed)).then_some(()));
         let build_id = build_id(number);
         let annotations = [("ProductName", "Game"), ("Version", "1.0"), ("BuildID", &build_id)];
+        storm.tell.send(number).expect("somebody listens");
         let answer = client::post(&standalone.submit_url, &annotations, &dump);
         if answer.is_none() {
             // The next one is sent to a collector that is there again.
@@ -131,7 +149,7 @@ fn build_id(number: usize) -> String {
 }
 
 /// Kills one after the other, each when so many crashes have been begun as chance decides.
-fn kill(standalone: &Standalone, begun: &AtomicUsize) {
+fn kill(standalone: &Standalone, storm: &Storm, begun: &mpsc::Receiver<usize>) {
     let seed = env::var("CRASHMILL_TEST_SEED").map_or(SEED, |seed| seed.parse().expect("a seed is a number"));
     println!("the seed is {seed}");
     let mut chance = StdRng::seed_from_u64(seed);
@@ -145,13 +163,16 @@ fn kill(standalone: &Standalone, begun: &AtomicUsize) {
         Victim::Worker,
     ];
     victims.shuffle(&mut chance);
-    let mut moments = victims.map(|_| chance.random_range(1..CRASHES));
+    let mut moments = victims.map(|_| chance.random_range(1..CRASHES - AHEAD));
     moments.sort_unstable();
     for (victim, moment) in victims.into_iter().zip(moments) {
-        eventually_blocking(NEXT_CRASH, || (begun.load(Ordering::Relaxed) >= moment).then_some(()));
+        let process = victim.find(standalone);
+        storm.allowed.store(moment + AHEAD, Ordering::Relaxed);
+        while begun.recv_timeout(NEXT_CRASH).expect("crashes go on") < moment {}
         println!("{victim:?} is killed when {moment} crashes were begun");
-        victim.find(standalone).kill();
+        process.kill();
     }
+    storm.allowed.store(CRASHES, Ordering::Relaxed);
 }
 
 #[test]
