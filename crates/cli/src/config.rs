@@ -18,6 +18,7 @@ pub(crate) struct Config {
     pub(crate) facts: facts::Config,
     pub(crate) processor: processor::Config,
     pub(crate) scheduler: scheduler::Config,
+    pub(crate) retention: scheduler::Retention,
     pub(crate) symbols: symbols::Config,
     pub(crate) stackwalk: stackwalk::Config,
 }

@@ -19,19 +19,20 @@ use crate::{
 };
 
 /// All migrations, by name and text. A test compares the list with the folder.
-const MIGRATIONS: [(&str, &str); 5] = [
+const MIGRATIONS: [(&str, &str); 6] = [
     ("V1__dimensions", include_str!("../../../migrations/V1__dimensions.sql")),
     ("V2__facts", include_str!("../../../migrations/V2__facts.sql")),
     ("V3__aggregates", include_str!("../../../migrations/V3__aggregates.sql")),
     ("V4__control", include_str!("../../../migrations/V4__control.sql")),
     ("V5__partitions", include_str!("../../../migrations/V5__partitions.sql")),
+    ("V6__upkeep", include_str!("../../../migrations/V6__upkeep.sql")),
 ];
 
 /// This release: the number of its newest migration.
-pub const SCHEMA: u32 = 5;
+pub const SCHEMA: u32 = 6;
 
 /// The oldest schema on which this release can run; below [`SCHEMA`] where a newer column can be done without.
-const NEEDED: u32 = 5;
+const NEEDED: u32 = 6;
 
 /// Says what the schema is; fails where there is none.
 pub(crate) const SCHEMA_STATE: &str =

@@ -9,6 +9,8 @@ mod job;
 mod jobs;
 mod leader;
 mod metrics;
+mod record;
+mod retention;
 
 use std::time::Duration;
 
@@ -16,12 +18,14 @@ use anyhow::Context as _;
 use crashstore::CrashStore;
 use daemon::Need;
 use facts::Facts;
+use jiff::Timestamp;
 use queue::{BrokerState, Publisher};
 use serde::Serialize;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
 pub use config::Config;
+pub use retention::{Keep, Kept, Retention};
 
 use crate::{
     job::keep_doing,
@@ -31,6 +35,8 @@ use crate::{
 
 /// How often the database is asked how it is.
 const ASK_DATABASE_EVERY: Duration = Duration::from_secs(10);
+/// How often the database is asked how the jobs fare.
+const ASK_ABOUT_JOBS_EVERY: Duration = Duration::from_secs(15);
 /// How long what is in the journal may still be published at the end; the rest is published at the next start.
 const CLOSE_TIMEOUT: Duration = Duration::from_secs(5);
 
@@ -43,6 +49,8 @@ pub struct Sections {
     pub crashstore: crashstore::Config,
     /// `[queue]`
     pub queue: queue::Config,
+    /// `[retention]`
+    pub retention: Retention,
     /// `[facts]`
     pub facts: facts::Config,
 }
@@ -62,6 +70,7 @@ pub async fn run(ctx: daemon::Context<Sections>) -> anyhow::Result<()> {
         .context("opening the journal of unpublished crash ids")?;
     Metrics::begin();
     watch_database(&ctx, facts.clone());
+    watch_jobs(&ctx, facts.clone());
     // Without a broker the other jobs go on.
     let broker = ctx.health.dependency("rabbitmq", Need::Optional);
     broker.follow(publisher.state(), BrokerState::why_down, ctx.shutdown.clone());
@@ -91,10 +100,27 @@ fn begin(
     let tails = Tails { crashes: crashes.clone() };
 
     let mut jobs = JoinSet::new();
-    jobs.spawn(keep_doing(partitions, scheduler.partitions_every.get(), stop.clone()));
-    jobs.spawn(keep_doing(tails, scheduler.tails_every.get(), stop.clone()));
-    jobs.spawn(keep_doing(sweep, scheduler.sweep_every.get(), stop.clone()));
+    let (facts, stop) = (|| facts.clone(), || stop.clone());
+    jobs.spawn(keep_doing(partitions, scheduler.partitions_every.get(), facts(), stop()));
+    jobs.spawn(keep_doing(tails, scheduler.tails_every.get(), facts(), stop()));
+    jobs.spawn(keep_doing(sweep, scheduler.sweep_every.get(), facts(), stop()));
     jobs
+}
+
+/// Shows how long ago each job ended well, in every scheduler: also when none leads.
+fn watch_jobs(ctx: &daemon::Context<Sections>, facts: Facts) {
+    let shutdown = ctx.shutdown.clone();
+    tokio::spawn(async move {
+        let mut known = Vec::new();
+        loop {
+            // While the database does not answer, what it said last grows older.
+            known = facts.last_jobs().await.unwrap_or(known);
+            Metrics::last_successes(&known, Timestamp::now());
+            if shutdown.run_until_cancelled(tokio::time::sleep(ASK_ABOUT_JOBS_EVERY)).await.is_none() {
+                return;
+            }
+        }
+    });
 }
 
 /// Asks the database now and then how it is, for the health page.

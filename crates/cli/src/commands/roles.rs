@@ -48,6 +48,7 @@ pub(crate) fn scheduler(place: &Place) -> ExitCode {
     let facts = facts::Config { application_name: "crashmill-scheduler".to_owned(), ..config.facts };
     let sections = scheduler::Sections {
         scheduler: config.scheduler,
+        retention: config.retention,
         crashstore: config.crashstore,
         queue: config.queue,
         facts,

@@ -25,6 +25,6 @@ impl Job for Partitions {
         if made > 0 {
             tracing::info!(made, until = %last, "partitions have been made ahead");
         }
-        Ok(Pass::Done)
+        Ok(Pass::Done(made.into()))
     }
 }

@@ -56,18 +56,18 @@ impl Job for Sweep {
 
         // Asked before the store is looked at: an id that was still on its way then is in nobody's queue now only
         // because a processor has it.
-        let (patience, pause, pass) = match self.waiting().await? {
-            0 => (self.config.sweep_after, self.config.sweep_after, Pass::Done),
+        let (patience, pause, is_whole) = match self.waiting().await? {
+            0 => (self.config.sweep_after, self.config.sweep_after, true),
             waiting => {
                 tracing::debug!(
                     waiting,
                     "the sweep of younger crashes is put off: their ids may be waiting too"
                 );
-                (self.config.sweep_anyway, self.config.sweep_anyway, Pass::PutOff)
+                (self.config.sweep_anyway, self.config.sweep_anyway, false)
             }
         };
         let until = before(now, patience);
-        let mut most = self.config.sweep_most;
+        let (mut most, mut published) = (self.config.sweep_most, 0);
         for minute in minutes(begin, until) {
             if self.complete.has(minute) {
                 continue;
@@ -76,12 +76,13 @@ impl Job for Sweep {
             let due: Vec<_> =
                 lost.into_iter().filter(|(id, _)| self.again.is_due(*id, now, pause)).take(most).collect();
             most -= due.len();
+            published += due.len() as u64;
             if !self.publish(due, now).await? || most == 0 {
                 tracing::debug!("the sweep goes on in its next pass");
                 return Ok(Pass::PutOff);
             }
         }
-        Ok(pass)
+        Ok(if is_whole || published > 0 { Pass::Done(published) } else { Pass::PutOff })
     }
 }
 

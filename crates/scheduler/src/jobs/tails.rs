@@ -25,6 +25,6 @@ impl Job for Tails {
             let bytes: u64 = cuts.iter().map(|cut| cut.bytes).sum();
             tracing::info!(segments = cuts.len(), bytes, "torn tails of writers that are gone have been cut");
         }
-        Ok(Pass::Done)
+        Ok(Pass::Done(cuts.len() as u64))
     }
 }

@@ -1,5 +1,7 @@
 //! An installation of a test's own: a store, a database, names on the broker, and schedulers for it.
 
+#![allow(dead_code, reason = "each test file uses its part of this")]
+
 use std::{path::Path, sync::LazyLock, time::Duration};
 
 use bytes::Bytes;
@@ -11,7 +13,7 @@ use crashstore::CrashStore;
 use facts::{CrashFact, Facts};
 use jiff::{SignedDuration, Timestamp};
 use queue::{BrokerState, Consumer, Message, Prefetch, Publisher};
-use scheduler::{Config, Sections};
+use scheduler::{Config, Retention, Sections};
 use settings::Duration as Setting;
 use tempfile::TempDir;
 use testing::Database;
@@ -54,6 +56,7 @@ impl Installation {
                 reconnect_delay: Setting::from_millis(500),
                 ..queue::Config::default()
             },
+            retention: Retention::default(),
             facts,
         };
         Self {
