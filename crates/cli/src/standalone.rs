@@ -12,6 +12,7 @@ use std::{
     io,
     net::{SocketAddr, TcpListener},
     ops::Range,
+    os::fd::OwnedFd,
     path::PathBuf,
     process::ExitCode,
     sync::Arc,
@@ -19,6 +20,7 @@ use std::{
 };
 
 use anyhow::{Context, bail};
+use daemon::sockets;
 use servers::{Durability, Layout, Postgres, RabbitMq};
 use tokio::signal::unix::{SignalKind, signal};
 
@@ -32,9 +34,11 @@ use roles::Role;
 use service::{Service, StopOrder, Supervised};
 
 /// The roles, in the order in which they are started.
-const ROLES: [&str; 3] = ["collector", "processor", "scheduler"];
+const ROLES: [&str; 3] = [COLLECTOR, "processor", "scheduler"];
+/// The role that clients reach.
+const COLLECTOR: &str = "collector";
 /// Where free ports are looked for: below those that systems give to outgoing connections, so that none of these has
-/// the collector's when it is started again.
+/// the collector's when everything is started again.
 const PORTS: Range<u16> = 20_000..30_000;
 const PORTS_TRIED: usize = 200;
 /// The exit status that the parser of the command line has, too.
@@ -129,9 +133,12 @@ impl Standalone {
         let config = Config::load(place)?;
         folder.wait_until_roles_are_gone()?;
         let listen = listen.unwrap_or(config.collector.listen);
-        let listen = free_address(listen).with_context(|| {
+        // Kept open for as long as this process lives: while the collector is started again, clients wait.
+        let submit = open(listen).with_context(|| {
             format!("{listen} cannot be used as the submit address; choose another with --listen")
         })?;
+        let listen = submit.local_addr()?;
+        let submit = Arc::new(OwnedFd::from(submit));
 
         let servers = start_servers(place, &folder)?;
         // The servers' addresses are known only now.
@@ -142,7 +149,10 @@ impl Standalone {
         let mut roles = Vec::new();
         let mut health = Vec::new();
         for name in ROLES {
-            let role = Role::new(name, place, &folder, listen)?;
+            let mut role = Role::new(name, place, &folder)?;
+            if name == COLLECTOR {
+                role.hand_over("submit", &submit);
+            }
             health.push(role.health());
             roles.push(Supervised::start(Box::new(role), StopOrder::default())?);
         }
@@ -215,14 +225,14 @@ fn start_servers(place: &Place, folder: &Folder) -> anyhow::Result<Vec<Supervise
     })
 }
 
-/// An address with a port that is free now: the given one, or any where the port is 0.
-fn free_address(address: SocketAddr) -> io::Result<SocketAddr> {
+/// Opens a socket at an address; where the port is 0, at any that is free.
+fn open(address: SocketAddr) -> io::Result<TcpListener> {
+    let bind = |address| sockets::bind(address)?.into_std();
     if address.port() != 0 {
-        return TcpListener::bind(address)?.local_addr();
+        return bind(address);
     }
     (0..PORTS_TRIED)
-        .map(|_| SocketAddr::new(address.ip(), rand::random_range(PORTS)))
-        .find_map(|candidate| TcpListener::bind(candidate).and_then(|listener| listener.local_addr()).ok())
+        .find_map(|_| bind(SocketAddr::new(address.ip(), rand::random_range(PORTS))).ok())
         .ok_or_else(|| io::Error::other(format!("{PORTS_TRIED} ports were tried and none could be had")))
 }
 

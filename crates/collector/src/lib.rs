@@ -87,12 +87,11 @@ pub async fn run(ctx: daemon::Context<Sections>) -> anyhow::Result<()> {
         .layer(DefaultBodyLimit::disable())
         .merge(daemon::health_routes(&ctx));
 
-    let listener = TcpListener::bind(config.listen)
-        .await
-        .with_context(|| format!("listening on {} (collector.listen in the configuration)", config.listen))?;
-    tracing::info!(address = %listener.local_addr()?, "taking crash reports");
+    let listeners = ctx.sockets.listen("submit", config.listen, "collector.listen")?;
+    let addresses = listeners.iter().map(TcpListener::local_addr).collect::<Result<Vec<_>, _>>()?;
+    tracing::info!(?addresses, "taking crash reports");
     ctx.ready();
-    let listener = BoundedListener::new(listener, config.max_connections, config.idle_timeout.get());
+    let listener = BoundedListener::new(listeners, config.max_connections, config.idle_timeout.get());
     let patience = Patience { header: config.header_timeout.get(), drain: config.drain_timeout.get() };
     serve(listener, routes, patience, &ctx.shutdown).await;
 

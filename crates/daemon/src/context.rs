@@ -4,6 +4,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::config::Config;
 use crate::health::Health;
+use crate::sockets::Sockets;
 use crate::systemd;
 
 /// What a role is given to run with.
@@ -22,6 +23,8 @@ pub struct Context<C> {
     pub health: Health,
     /// Where metrics and health are served, with the port that was really taken.
     pub metrics_address: Option<SocketAddr>,
+    /// Where the role listens: what it was started with, or opens itself.
+    pub sockets: Sockets,
 }
 
 impl<C> Context<C> {
@@ -29,12 +32,14 @@ impl<C> Context<C> {
     pub fn bare(role: &'static str, config: C) -> Self {
         let node = Config::default().node;
         let health = Health::new(role, &node);
-        Self { config, role, node, shutdown: CancellationToken::new(), health, metrics_address: None }
+        let (shutdown, sockets) = (CancellationToken::new(), Sockets::default());
+        Self { config, role, node, shutdown, health, metrics_address: None, sockets }
     }
 
     /// Says that the role is up: to systemd, and to whoever asks for its health.
     pub fn ready(&self) {
         self.health.ready();
+        self.sockets.warn_of_unused();
         systemd::ready();
         tracing::info!(role = self.role, node = self.node, "ready");
     }

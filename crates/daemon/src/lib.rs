@@ -19,6 +19,7 @@ mod metering;
 mod port;
 mod process;
 mod shutdown;
+pub mod sockets;
 mod systemd;
 mod version;
 
@@ -28,4 +29,5 @@ pub use health::{Dependency, Health, Need};
 pub use life::run;
 pub use listener::{BoundedListener, BoundedStream};
 pub use port::health_routes;
+pub use sockets::Sockets;
 pub use version::{VERSION, Version};

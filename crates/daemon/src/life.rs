@@ -6,10 +6,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context as _;
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use serde::Serialize;
 use tokio::runtime::Runtime;
 use tokio_util::sync::CancellationToken;
-use tracing::{error, info};
+use tracing::{debug, error, info};
 
 use crate::config::Config;
 use crate::context::Context;
@@ -18,6 +19,7 @@ use crate::logs::{self, Reader};
 use crate::metering::{Metering, config_hash};
 use crate::port::PrivatePort;
 use crate::shutdown::Watch;
+use crate::sockets::Sockets;
 use crate::systemd;
 use crate::version::VERSION;
 
@@ -53,6 +55,8 @@ where
     F: FnOnce(Context<C>) -> Fut,
     Fut: Future<Output = anyhow::Result<()>>,
 {
+    let sockets = Sockets::inherited()?;
+    raise_open_files();
     let hash = config_hash(&config);
     info!(
         role,
@@ -72,7 +76,7 @@ where
     let role_ended = panic::catch_unwind(AssertUnwindSafe(|| {
         runtime.block_on(async {
             let port = match process.metrics_listen {
-                Some(address) => Some(PrivatePort::open(address).await?),
+                Some(address) => Some(PrivatePort::open(&sockets, address)?),
                 None => None,
             };
             let metrics_address = port.as_ref().map(|port| port.address);
@@ -81,13 +85,23 @@ where
             }
             tokio::spawn(async move { metering.keep_up().await });
             tokio::spawn(systemd::keep_watchdog_calm());
-            main(Context { config, role, node: process.node.clone(), shutdown, health, metrics_address })
-                .await
+            let node = process.node.clone();
+            main(Context { config, role, node, shutdown, health, metrics_address, sockets }).await
         })
     }));
     runtime.shutdown_timeout(LEFTOVERS);
     watch.end();
     role_ended.unwrap_or_else(|_| Err(anyhow::anyhow!("it panicked; the log says where")))
+}
+
+/// Takes as many files as this process may have. The soft limit is low everywhere for the sake of programs that use
+/// select(2); here each connection is a file, and each segment that is being read.
+fn raise_open_files() {
+    let limit = getrlimit(Resource::Nofile);
+    let raised = Rlimit { current: limit.maximum, maximum: limit.maximum };
+    if let Err(error) = setrlimit(Resource::Nofile, raised) {
+        debug!(%error, "the limit of open files stays as it is");
+    }
 }
 
 fn runtime(threads: Option<NonZeroUsize>) -> anyhow::Result<Runtime> {

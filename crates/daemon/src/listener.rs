@@ -1,3 +1,4 @@
+use std::future::poll_fn;
 use std::io;
 use std::net::SocketAddr;
 use std::pin::Pin;
@@ -10,12 +11,18 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::{Instant, Sleep, sleep};
+use tracing::error;
+
+/// How long to wait before the next try when the system gives no more connections, as when files run out.
+const EXHAUSTED_PAUSE: Duration = Duration::from_secs(1);
 
 /// A listener for `axum::serve`, which by itself sets no bound: at most so many connections at a time (the next
-/// wait in the kernel's queue), and none on which nothing has moved for so long.
+/// wait in the kernel's queue), and none on which nothing has moved for so long. It may have several sockets.
 #[derive(Debug)]
 pub struct BoundedListener {
-    listener: TcpListener,
+    listeners: Vec<TcpListener>,
+    /// Which socket is looked at first: each in its turn, so that a busy one does not keep the others waiting.
+    first: usize,
     places: Arc<Semaphore>,
     idle: Duration,
 }
@@ -31,9 +38,40 @@ pub struct BoundedStream {
 
 impl BoundedListener {
     /// `idle` must be longer than the slowest answer takes to begin, since nothing moves meanwhile.
-    pub fn new(listener: TcpListener, connections: usize, idle: Duration) -> Self {
-        Self { listener, places: Arc::new(Semaphore::new(connections)), idle }
+    pub fn new(listeners: Vec<TcpListener>, connections: usize, idle: Duration) -> Self {
+        Self { listeners, first: 0, places: Arc::new(Semaphore::new(connections)), idle }
     }
+
+    async fn next(&mut self) -> (TcpStream, SocketAddr) {
+        loop {
+            self.first = self.first.wrapping_add(1);
+            match poll_fn(|cx| self.poll_accept(cx)).await {
+                Ok(accepted) => return accepted,
+                Err(error) if ended_early(&error) => {}
+                Err(error) => {
+                    error!(%error, "no connection can be accepted for now");
+                    sleep(EXHAUSTED_PAUSE).await;
+                }
+            }
+        }
+    }
+
+    fn poll_accept(&self, cx: &mut Context<'_>) -> Poll<io::Result<(TcpStream, SocketAddr)>> {
+        let first = self.first.checked_rem(self.listeners.len()).unwrap_or(0);
+        let (before, after) = self.listeners.split_at(first);
+        for listener in after.iter().chain(before) {
+            if let Poll::Ready(accepted) = listener.poll_accept(cx) {
+                return Poll::Ready(accepted);
+            }
+        }
+        Poll::Pending
+    }
+}
+
+/// The client was gone before it was accepted.
+fn ended_early(error: &io::Error) -> bool {
+    use io::ErrorKind::{ConnectionAborted, ConnectionRefused, ConnectionReset};
+    matches!(error.kind(), ConnectionAborted | ConnectionRefused | ConnectionReset)
 }
 
 impl Listener for BoundedListener {
@@ -43,13 +81,14 @@ impl Listener for BoundedListener {
     async fn accept(&mut self) -> (BoundedStream, SocketAddr) {
         // The semaphore is never closed.
         let place = Arc::clone(&self.places).acquire_owned().await.ok();
-        let (stream, peer) = Listener::accept(&mut self.listener).await;
+        let (stream, peer) = self.next().await;
         let deadline = Box::pin(sleep(self.idle));
         (BoundedStream { stream, idle: self.idle, deadline, _place: place }, peer)
     }
 
     fn local_addr(&self) -> io::Result<SocketAddr> {
-        self.listener.local_addr()
+        let none = || io::Error::other("it has no socket");
+        self.listeners.first().ok_or_else(none)?.local_addr()
     }
 }
 
@@ -115,12 +154,30 @@ mod tests {
     const DEADLINE: Duration = Duration::from_secs(60);
 
     async fn server(connections: usize, idle: Duration) -> SocketAddr {
-        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let address = listener.local_addr().unwrap();
-        let listener = BoundedListener::new(listener, connections, idle);
+        let [address, _] = servers(connections, idle).await;
+        address
+    }
+
+    /// One server with two sockets.
+    async fn servers(connections: usize, idle: Duration) -> [SocketAddr; 2] {
+        let (one, two) = tokio::join!(TcpListener::bind("127.0.0.1:0"), TcpListener::bind("127.0.0.1:0"));
+        let listeners = vec![one.unwrap(), two.unwrap()];
+        let addresses = [0, 1].map(|number: usize| listeners[number].local_addr().unwrap());
+        let listener = BoundedListener::new(listeners, connections, idle);
         let router = Router::new().route("/", get(|| std::future::ready("hello")));
         tokio::spawn(axum::serve(listener, router).into_future());
-        address
+        addresses
+    }
+
+    #[tokio::test]
+    async fn every_socket_is_listened_to() {
+        for address in servers(8, DEADLINE).await {
+            let mut stream = TcpStream::connect(address).await.unwrap();
+            stream.write_all(b"GET / HTTP/1.0\r\n\r\n").await.unwrap();
+            let mut answer = String::new();
+            timeout(DEADLINE, stream.read_to_string(&mut answer)).await.unwrap().unwrap();
+            assert!(answer.ends_with("hello"), "{answer}");
+        }
     }
 
     #[tokio::test]

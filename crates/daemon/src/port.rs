@@ -1,11 +1,10 @@
 //! The health endpoints, and the private port on which a daemon also shows its metrics.
 
-use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use anyhow::{Context as _, anyhow};
+use anyhow::Context as _;
 use axum::Router;
 use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
@@ -17,6 +16,7 @@ use tracing::{error, info};
 use crate::health::{Audience, Health};
 use crate::listener::BoundedListener;
 use crate::metering::Metering;
+use crate::sockets::Sockets;
 use crate::version::VERSION;
 
 /// Scrapers, a load balancer and some curious people.
@@ -48,25 +48,17 @@ fn routes(health: &Health, audience: Audience) -> Router {
 
 /// A port for operators: health with reasons, and metrics.
 pub(crate) struct PrivatePort {
-    listener: TcpListener,
+    listeners: Vec<TcpListener>,
     pub(crate) address: SocketAddr,
 }
 
 impl PrivatePort {
-    pub(crate) async fn open(address: SocketAddr) -> anyhow::Result<Self> {
-        let listener = TcpListener::bind(address).await.map_err(|error| {
-            let advice = match error.kind() {
-                io::ErrorKind::AddrInUse => {
-                    "; another process has this port: choose another, or 0 for any free one"
-                }
-                io::ErrorKind::AddrNotAvailable => "; this machine does not have this address",
-                _ => "",
-            };
-            anyhow!("listening on {address} for metrics and health (daemon.metrics_listen): {error}{advice}")
-        })?;
-        let address = listener.local_addr().context("asking for the port that was taken")?;
+    pub(crate) fn open(sockets: &Sockets, address: SocketAddr) -> anyhow::Result<Self> {
+        let listeners = sockets.listen("metrics", address, "daemon.metrics_listen")?;
+        let address = listeners.first().map_or(Ok(address), TcpListener::local_addr);
+        let address = address.context("asking for the port that was taken")?;
         info!(%address, "metrics and health are served");
-        Ok(Self { listener, address })
+        Ok(Self { listeners, address })
     }
 
     /// Answers until the process ends, through its draining too: an operator watches that as well.
@@ -76,7 +68,7 @@ impl PrivatePort {
             std::future::ready(([(header::CONTENT_TYPE, "text/plain; version=0.0.4; charset=utf-8")], text))
         };
         let router = routes(&health, Audience::Operators).route("/metrics", get(metrics));
-        if let Err(error) = axum::serve(BoundedListener::new(self.listener, CONNECTIONS, IDLE), router).await
+        if let Err(error) = axum::serve(BoundedListener::new(self.listeners, CONNECTIONS, IDLE), router).await
         {
             error!(%error, "metrics and health are no longer served");
         }

@@ -10,12 +10,13 @@ use std::{
     },
     path::{Path, PathBuf},
     process::{Child, ChildStdin, Command, ExitStatus, Stdio},
+    sync::Arc,
     time::{Duration, Instant},
 };
 
 use rustix::{
     event::{PollFd, PollFlags, Timespec, poll},
-    io::Errno,
+    io::{Errno, FdFlags},
     process::{Pid, PidfdFlags, Signal},
 };
 use tokio::io::{Interest, unix::AsyncFd};
@@ -106,6 +107,8 @@ pub struct Program {
     pub lock: PathBuf,
     /// Where what it prints is appended.
     pub log: PathBuf,
+    /// What stays open in it, under the number that it has here; by its environment it must be told what it is for.
+    pub handed_over: Vec<Arc<OwnedFd>>,
 }
 
 /// The program that is to be the guard: one whose `main` gives the arguments after `guard` to [`crate::guard::main`].
@@ -170,6 +173,9 @@ impl Guarded {
         // A group of its own: ctrl-C at a terminal is the supervisor's to act on, in its own order.
         command.current_dir(&program.folder).process_group(0).stdin(Stdio::piped());
         command.stderr(log.try_clone().doing(|| "sharing a log".to_owned())?).stdout(log);
+        if !program.handed_over.is_empty() {
+            hand_over(&mut command, program.handed_over.clone());
+        }
 
         let starting = || format!("starting {} through {}", program.executable.display(), guard.0.display());
         let mut guard = command.spawn().doing(starting)?;
@@ -254,6 +260,24 @@ impl Guarded {
     /// The last lines that the program wrote, or its guard, since it was started.
     pub fn log_tail(&self) -> String {
         tail(&self.log, self.log_start).unwrap_or_else(|error| format!("(the log cannot be read: {error})"))
+    }
+}
+
+/// Leaves descriptors open in the process that is started, and in no other that this one starts.
+fn hand_over(command: &mut Command, handed_over: Vec<Arc<OwnedFd>>) {
+    let before_exec = move || {
+        for fd in &handed_over {
+            rustix::io::fcntl_setfd(fd, FdFlags::empty())?;
+        }
+        Ok(())
+    };
+    #[expect(
+        unsafe_code,
+        reason = "the closure makes a system call for each and allocates nothing, as must be between fork and exec"
+    )]
+    // SAFETY: as the reason says; the descriptors are owned by the closure and open.
+    unsafe {
+        command.pre_exec(before_exec);
     }
 }
 

@@ -225,6 +225,7 @@ impl Start<'_> {
             stop: Stop { signal: StopSignal::Int, grace: GRACE },
             lock: self.layout.lock(SERVER),
             log: self.layout.log(SERVER),
+            handed_over: Vec::new(),
         };
         Guarded::spawn(self.layout.guard(), &program)
     }

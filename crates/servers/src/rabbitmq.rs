@@ -232,6 +232,7 @@ impl Start<'_> {
             stop,
             lock: self.layout.lock(name),
             log: self.layout.log(name),
+            handed_over: Vec::new(),
         };
         Guarded::spawn(self.layout.guard(), &program)
     }

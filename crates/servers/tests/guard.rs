@@ -2,8 +2,13 @@
 
 use std::{
     fs,
-    os::unix::process::ExitStatusExt,
+    net::TcpListener,
+    os::{
+        fd::{AsRawFd, OwnedFd},
+        unix::process::ExitStatusExt,
+    },
     path::Path,
+    sync::Arc,
     time::{Duration, Instant},
 };
 
@@ -71,6 +76,24 @@ fn a_program_that_ignores_the_stop_signal_is_killed_after_the_grace() {
 
     assert_eq!(status.code(), Some(137));
     assert!(asked.elapsed() >= Duration::from_secs(1), "it has its grace");
+}
+
+#[test]
+fn what_is_handed_over_is_open_in_the_program_and_in_no_other_that_is_started() {
+    let dir = folder();
+    let socket = OwnedFd::from(TcpListener::bind("127.0.0.1:0").expect("there is a free port"));
+    let number = socket.as_raw_fd();
+    let mut other =
+        start(&dir, &format!("test -e /proc/self/fd/{number} && readlink /proc/self/fd/{number}"));
+    let status = other.wait(SOON).expect("a child of ours").expect("it ends at once");
+    assert!(!other.log_tail().starts_with("socket:"), "{status} {}", other.log_tail());
+
+    let mut program = program(&dir, &format!("readlink /proc/self/fd/{number}"));
+    program.handed_over = vec![Arc::new(socket)];
+    let mut guarded = Guarded::spawn(&guard(), &program).expect("the guard starts");
+    let status = guarded.wait(SOON).expect("a child of ours").expect("it ends at once");
+
+    assert!(status.success() && guarded.log_tail().starts_with("socket:["), "{}", guarded.log_tail());
 }
 
 #[test]
@@ -180,6 +203,7 @@ fn program(dir: &TempDir, script: &str) -> Program {
         stop: Stop { signal: StopSignal::Int, grace: Duration::from_secs(10) },
         lock: dir.path().join("lock"),
         log: dir.path().join("log"),
+        handed_over: Vec::new(),
     }
 }
 

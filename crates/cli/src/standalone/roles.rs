@@ -3,20 +3,24 @@
 use std::{
     ffi::OsString,
     io,
-    net::SocketAddr,
+    net::{Ipv4Addr, SocketAddr, TcpListener},
+    os::fd::{AsRawFd, OwnedFd},
     path::PathBuf,
     process::ExitStatus,
     sync::{Arc, Mutex, PoisonError},
     time::Duration,
 };
 
+use daemon::sockets::SOCKETS;
 use servers::{Environment, Guard, Guarded, Program, Stop, StopSignal};
 
-use super::{Folder, free_address, service::Service};
+use super::{Folder, service::Service};
 use crate::args::Place;
 
 /// How long a role may take to finish what it has begun.
 const GRACE: Duration = Duration::from_secs(40);
+/// Any port that is free, for this machine alone.
+const ANY_PORT: (Ipv4Addr, u16) = (Ipv4Addr::LOCALHOST, 0);
 /// How often a role is asked whether it is ready.
 const ASK_EVERY: Duration = Duration::from_millis(100);
 /// How long one answer may take.
@@ -26,7 +30,7 @@ const ANSWER_TIMEOUT: Duration = Duration::from_secs(2);
 pub(super) struct Role {
     name: &'static str,
     args: Vec<OsString>,
-    listen: SocketAddr,
+    handed_over: Vec<(&'static str, Arc<OwnedFd>)>,
     log: PathBuf,
     lock: PathBuf,
     folder: PathBuf,
@@ -35,12 +39,7 @@ pub(super) struct Role {
 }
 
 impl Role {
-    pub(super) fn new(
-        name: &'static str,
-        place: &Place,
-        folder: &Folder,
-        listen: SocketAddr,
-    ) -> anyhow::Result<Self> {
+    pub(super) fn new(name: &'static str, place: &Place, folder: &Folder) -> anyhow::Result<Self> {
         let mut args: Vec<OsString> = vec![name.into(), "--data".into(), folder.dir().into()];
         if let Some(config) = &place.config {
             args.extend(["--config".into(), super::absolute(config)?.into()]);
@@ -48,13 +47,18 @@ impl Role {
         Ok(Self {
             name,
             args,
-            listen,
+            handed_over: Vec::new(),
             log: folder.log(name),
             lock: folder.lock(name),
             folder: folder.dir().to_owned(),
             health: Health { name, address: Arc::default() },
             running: None,
         })
+    }
+
+    /// Gives the role a socket that stays open when the role ends, under the name by which it knows it.
+    pub(super) fn hand_over(&mut self, name: &'static str, socket: &Arc<OwnedFd>) {
+        self.handed_over.push((name, Arc::clone(socket)));
     }
 
     /// How to ask the role whether it is ready.
@@ -69,10 +73,16 @@ impl Service for Role {
     }
 
     fn start(&mut self) -> anyhow::Result<()> {
-        // A port of its own at every start: the last one may be somebody else's by now.
-        let health = free_address(SocketAddr::from(([127, 0, 0, 1], 0)))?;
+        // A port of its own at every start, whose socket the role takes over: so nobody else can have it by then.
+        let port = TcpListener::bind(ANY_PORT)?;
+        let health = port.local_addr()?;
+        let mut handed_over = self.handed_over.clone();
+        handed_over.push(("metrics", Arc::new(port.into())));
+        let announced: Vec<String> =
+            handed_over.iter().map(|(name, socket)| format!("{name}={}", socket.as_raw_fd())).collect();
         let environment = [
-            ("CRASHMILL__COLLECTOR__LISTEN", self.listen.to_string()),
+            (SOCKETS, announced.join(":")),
+            // Anything but nothing: it is the socket that counts.
             ("CRASHMILL__DAEMON__METRICS_LISTEN", health.to_string()),
         ];
         let program = Program {
@@ -86,6 +96,7 @@ impl Service for Role {
             stop: Stop { signal: StopSignal::Term, grace: GRACE },
             lock: self.lock.clone(),
             log: self.log.clone(),
+            handed_over: handed_over.into_iter().map(|(_, socket)| socket).collect(),
         };
         self.running = Some(Guarded::spawn(&Guard::this_executable(), &program)?);
         self.health.moved_to(health);
