@@ -1,4 +1,4 @@
-//! What the commands need from the system: PostgreSQL and RabbitMQ, from its packages.
+//! What the commands need from the system: PostgreSQL and RabbitMQ, from its packages, and for some tests systemd's tools.
 
 use std::{path::Path, process::Command};
 
@@ -25,6 +25,23 @@ pub(crate) fn ensure_installed() -> anyhow::Result<()> {
         "apt-get has installed the packages, and still missing are: {still_missing:?}"
     );
     Ok(())
+}
+
+/// What checks the units under `deploy/`: without it those tests say that they are skipped.
+const UNIT_CHECKER: &str = "systemd-analyze";
+
+/// Installs what the tests of the systemd units need, where Debian or Ubuntu came without systemd, as containers do.
+pub(crate) fn ensure_units_can_be_checked() {
+    let is_there = Command::new(UNIT_CHECKER).arg("--version").output().is_ok();
+    if is_there || System::here() != System::Debian {
+        return;
+    }
+    eprintln!("installing systemd, whose {UNIT_CHECKER} checks the units; no service of it is started");
+    let installed = as_root(&["apt-get", "update"])
+        .and_then(|()| as_root(&["apt-get", "install", "--yes", "--no-install-recommends", "systemd"]));
+    if let Err(error) = installed {
+        eprintln!("the tests of the units will be skipped: {error:#}");
+    }
 }
 
 fn install(missing: &[Package]) -> anyhow::Result<()> {

@@ -36,6 +36,7 @@ pub(crate) struct Args {
 
 pub(crate) fn run(args: &Args) -> anyhow::Result<ExitCode> {
     prerequisites::ensure_installed()?;
+    prerequisites::ensure_units_can_be_checked();
     let metadata = MetadataCommand::new().no_deps().exec().context("asking cargo about the workspace")?;
     let mut signals = Signals::catch().context("catching signals")?;
 
