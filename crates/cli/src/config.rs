@@ -35,6 +35,7 @@ impl Config {
 
     /// Refuses values that no daemon could work with.
     fn check(&self) -> anyhow::Result<()> {
+        self.crashstore.check()?;
         self.queue.check()?;
         self.symbols.check()?;
         let at_least_one = [

@@ -3,6 +3,12 @@
 use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
+use settings::{Duration, Secret, Size};
+
+use crate::{Error, objects::Address};
+
+/// Where the spool of an object store is, unless the configuration says so.
+const SPOOL: &str = "/var/lib/crashmill/spool";
 
 /// Where crashes are kept, and how small they are made.
 ///
@@ -10,14 +16,76 @@ use serde::{Deserialize, Serialize};
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Config {
-    /// The folder of the store, on a local disk. Every role of one installation names the same folder.
+    /// The folder of the store, on a local disk. Every role of one installation names the same folder. With
+    /// [`url`](Self::url) it is not used.
     pub path: PathBuf,
+    /// An object store in place of the folder, for several machines: `s3://bucket/prefix`, `gs://bucket/prefix` or
+    /// `az://container/prefix`.
+    pub url: Option<String>,
+    /// Where the object store is, when it is not the platform's own: `https://minio.example:9000`.
+    pub endpoint: Option<String>,
+    /// The region of an S3 bucket.
+    pub region: Option<String>,
+    /// Whether the object store may be spoken to without TLS.
+    pub allow_http: bool,
+    /// Who we are: S3's access key id, or Azure's account. Without it the platform's usual environment variables are
+    /// looked at, then what the machine itself may do.
+    pub key_id: Option<String>,
+    /// What proves it: S3's secret access key, Azure's access key, or the JSON of a Google service account.
+    pub key: Secret,
+    /// How long a collector waits for the store to take a crash before it saves it in the spool, tries included.
+    pub timeout: Duration,
+    /// How long one request to the object store may take.
+    pub request_timeout: Duration,
+    /// How often a request to the object store is tried again that failed in a way that passes, with growing pauses.
+    pub retries: u32,
+    /// Where a collector saves crashes while the store does not take them; a local folder, for all collectors on one
+    /// machine. For an object store it is [`SPOOL`] unless given, for a local store there is none unless given.
+    pub spool: Option<PathBuf>,
+    /// How much the spool may take on its disk. What is more is refused, and the client keeps its crash.
+    pub spool_limit: Size,
     /// The zstd level of what is written, 1 (fastest) to 22 (smallest).
     pub compression_level: i32,
 }
 
 impl Default for Config {
     fn default() -> Self {
-        Self { path: PathBuf::from("/var/lib/crashmill/store"), compression_level: 3 }
+        Self {
+            path: PathBuf::from("/var/lib/crashmill/store"),
+            url: None,
+            endpoint: None,
+            region: None,
+            allow_http: false,
+            key_id: None,
+            key: Secret::default(),
+            timeout: Duration::from_secs(5),
+            request_timeout: Duration::from_secs(30),
+            retries: 3,
+            spool: None,
+            spool_limit: Size::gib(10),
+            compression_level: 3,
+        }
+    }
+}
+
+impl Config {
+    /// Refuses values that make no sense, without asking anyone.
+    ///
+    /// # Errors
+    /// [`Error::CompressionLevel`] and [`Error::Address`].
+    pub fn check(&self) -> Result<(), Error> {
+        let levels = zstd::compression_level_range();
+        let (level, min, max) = (self.compression_level, 1, *levels.end());
+        if !(min..=max).contains(&level) {
+            return Err(Error::CompressionLevel { level, min, max });
+        }
+        self.url.as_deref().map_or(Ok(()), |url| Address::parse(url).map(drop))
+    }
+
+    /// Where crashes are saved while the store does not take them, if anywhere.
+    #[must_use]
+    pub fn spool_folder(&self) -> Option<PathBuf> {
+        let usual = self.url.as_ref().map(|_| PathBuf::from(SPOOL));
+        self.spool.clone().or(usual)
     }
 }

@@ -39,6 +39,12 @@ impl Encoded {
         u32::try_from(self.bytes.len() - header::ROOM).expect("the limit keeps frames below 4 GiB")
     }
 
+    /// Puts the header in front of the frame and gives both away.
+    pub(crate) fn into_bytes(mut self, header: &header::Header) -> Bytes {
+        let start = self.bytes.len() - self.with_header(header).len();
+        Bytes::from(self.bytes).slice(start..)
+    }
+
     /// Puts the header in front of the frame and returns both, to be written at once.
     pub(crate) fn with_header(&mut self, header: &header::Header) -> &[u8] {
         let room = self.bytes.first_chunk_mut().expect("the room was made with the frame");
@@ -47,8 +53,26 @@ impl Encoded {
     }
 }
 
+/// A crash as it is saved: its frame, and before that the frame of its private annotations.
+pub(crate) struct Compressed {
+    pub(crate) private: Option<Encoded>,
+    pub(crate) frame: Encoded,
+}
+
+/// Compresses a raw crash, its private annotations apart.
+pub(crate) fn compress_raw(crash: &RawCrash, level: i32) -> Result<Compressed, Error> {
+    let private =
+        (!crash.private.is_empty()).then(|| encode_json(crash.id(), &crash.private, level)).transpose()?;
+    Ok(Compressed { private, frame: encode_raw(crash, level)? })
+}
+
+/// Compresses a processed crash.
+pub(crate) fn compress_processed(crash: &ProcessedCrash, level: i32) -> Result<Compressed, Error> {
+    Ok(Compressed { private: None, frame: encode_json(crash.crash_id, crash, level)? })
+}
+
 /// Writes the tar of a raw crash: `<crash id>/crash.json`, then each dump as `<crash id>/<member>`.
-pub(crate) fn encode_raw(crash: &RawCrash, level: i32) -> Result<Encoded, Error> {
+fn encode_raw(crash: &RawCrash, level: i32) -> Result<Encoded, Error> {
     let id = crash.id();
     let unwritable = |what: &str| Error::Unwritable { id, what: what.to_owned() };
     if crash.metadata.dumps.len() != crash.dumps.len() {
@@ -84,7 +108,7 @@ pub(crate) fn encode_raw(crash: &RawCrash, level: i32) -> Result<Encoded, Error>
 }
 
 /// Writes a value as JSON.
-pub(crate) fn encode_json(id: CrashId, value: &impl Serialize, level: i32) -> Result<Encoded, Error> {
+fn encode_json(id: CrashId, value: &impl Serialize, level: i32) -> Result<Encoded, Error> {
     let json = serde_json::to_vec(value)
         .map_err(|error| Error::Unwritable { id, what: format!("as JSON: {error}") })?;
     check_size(id, json.len() as u64)?;

@@ -30,8 +30,9 @@ use crash::CrashId;
 use rustix::fs::{FallocateFlags, fallocate};
 
 use crate::{
-    Area, CrashStore, Error, disk,
+    Area, Error, disk,
     header::{HEAD, Header},
+    local::LocalStore,
     lock::SegmentLock,
     segment::Segment,
 };
@@ -48,16 +49,9 @@ pub struct Erased {
     pub bytes: u64,
 }
 
-impl CrashStore {
+impl LocalStore {
     /// Erases all frames of a crash in all areas, durably: the private annotations first.
-    ///
-    /// # Errors
-    /// When it was not all done. Call it again: what is erased stays erased.
-    pub async fn erase(&self, id: CrashId) -> Result<Erased, Error> {
-        self.blocking("erasing a crash", move |store| store.erase_all(id)).await
-    }
-
-    fn erase_all(&self, id: CrashId) -> Result<Erased, Error> {
+    pub(crate) fn erase(&self, id: CrashId) -> Result<Erased, Error> {
         let mut erased = Erased::default();
         for area in [Area::Private, Area::Raw, Area::Processed] {
             let mut frames = Vec::new();

@@ -39,9 +39,9 @@ pub enum Error {
         path: PathBuf,
     },
     /// The bytes of a frame are not the ones that were written, and no other frame of the crash is whole.
-    #[error("damaged frame at byte {offset} of {}: {what}; restore the segment from a copy", segment.display())]
+    #[error("damaged frame at byte {offset} of {}: {what}; restore it from a copy", segment.display())]
     Damaged {
-        /// The segment's path.
+        /// The segment's path, or the object's.
         segment: PathBuf,
         /// Where the frame's header stands in it.
         offset: u64,
@@ -105,14 +105,43 @@ pub enum Error {
         /// The highest level.
         max: i32,
     },
+    /// The address of the object store is none.
+    #[error("crashstore.url: {what}; write s3://bucket/prefix, gs://bucket/prefix or az://container/prefix")]
+    Address {
+        /// What is wrong with it.
+        what: String,
+    },
+    /// The object store refused something, or could not be reached.
+    #[error("{doing} in the object store")]
+    ObjectStore {
+        /// What was being done.
+        doing: String,
+        /// What the object store, or the way to it, said.
+        #[source]
+        source: Arc<object_store::Error>,
+    },
+    /// The spool has all that it may have.
+    #[error(
+        "the spool {} has its {limit} bytes (crashstore.spool_limit): make the crash store take crashes again, or give          the spool more room",
+        path.display()
+    )]
+    SpoolFull {
+        /// The spool's folder.
+        path: PathBuf,
+        /// The most that it may have.
+        limit: u64,
+    },
     /// The writer was closed, or its thread died.
     #[error("the writer '{name}' of the crash store is closed")]
     Closed {
         /// The writer's name.
         name: String,
     },
-    /// The disk did not answer in time. A save that timed out may or may not be there.
-    #[error("{doing} took longer than {} s: the disk or the machine is overloaded, or hangs", deadline.as_secs())]
+    /// The disk or the object store did not answer in time. A save that timed out may or may not be there.
+    #[error(
+        "{doing} took longer than {} s: the disk, the object store or the machine is overloaded, or hangs",
+        deadline.as_secs()
+    )]
     TimedOut {
         /// What was being done.
         doing: String,
@@ -122,6 +151,17 @@ pub enum Error {
 }
 
 impl Error {
+    /// Says what was being done when the object store failed.
+    pub(crate) fn object_store(doing: impl Into<String>, source: object_store::Error) -> Self {
+        Self::ObjectStore { doing: doing.into(), source: Arc::new(source) }
+    }
+
+    /// Whether it is the crash's own fault: no store takes it, now or later.
+    #[must_use]
+    pub fn is_of_the_crash(&self) -> bool {
+        matches!(self, Self::TooLarge { .. } | Self::Unwritable { .. })
+    }
+
     /// Says what was being done when the operating system refused.
     pub(crate) fn io(doing: impl Into<String>, source: io::Error) -> Self {
         let (doing, full) = (doing.into(), is_full(&source));

@@ -52,7 +52,7 @@ async fn a_failed_sync_abandons_the_segment_and_the_crash_is_saved_in_a_new_one(
     // Synced once and failed: never again, and no reader sees what was not answered from there.
     assert_eq!(faults.count(What::Sync, "raw/20261123/1310/node-1."), 2);
     assert_eq!(std::fs::read(segment(folder.path(), Area::Raw, "node-1")).unwrap(), before);
-    assert_eq!(store.check(Area::Raw, minute()).unwrap(), []);
+    assert_eq!(store.check(Area::Raw, minute()).await.unwrap(), []);
 }
 
 #[tokio::test]
@@ -119,7 +119,7 @@ async fn a_full_disk_says_what_to_do_leaves_no_litter_and_is_over_when_there_is_
     let crash = raw(id(0, 3), 500);
     writer.save_raw(&crash).await.unwrap();
     assert_eq!(store.raw(crash.id(), None).await.unwrap(), Some(crash));
-    assert_eq!(store.check(Area::Raw, minute()).unwrap(), []);
+    assert_eq!(store.check(Area::Raw, minute()).await.unwrap(), []);
 }
 
 #[tokio::test]
@@ -268,7 +268,7 @@ async fn a_segment_that_ends_at_any_byte_or_in_zeros_is_cut_behind_its_last_whol
     }
     writer.close().await;
     let path = segment(folder.path(), Area::Raw, "node-1");
-    let record = store.layout().record("node-1");
+    let record = store.local().layout().record("node-1");
     let whole = std::fs::read(&path).unwrap();
     for at in 0..=whole.len() {
         let last = ends.iter().rev().find(|end| **end <= at as u64).copied().unwrap_or(0);
@@ -277,8 +277,8 @@ async fn a_segment_that_ends_at_any_byte_or_in_zeros_is_cut_behind_its_last_whol
             std::fs::write(&path, &torn).unwrap();
             std::fs::write(&record, format!("raw/{} node-1\n", minute())).unwrap();
             // Readers that come first stop at the tail, and take it for no damage.
-            assert_eq!(store.check(Area::Raw, minute()).unwrap(), [], "{at} {zeros}");
-            let cuts = store.cut_tails().unwrap();
+            assert_eq!(store.check(Area::Raw, minute()).await.unwrap(), [], "{at} {zeros}");
+            let cuts = store.cut_tails().await.unwrap();
             // The last bytes of a frame may have been zeros.
             let changed = torn != whole && torn.len() as u64 != last;
             assert_eq!(
@@ -286,7 +286,7 @@ async fn a_segment_that_ends_at_any_byte_or_in_zeros_is_cut_behind_its_last_whol
                 if changed { vec![last] } else { vec![] }
             );
             assert_eq!(
-                store.list(Area::Raw, minute()).unwrap().len(),
+                store.list(Area::Raw, minute()).await.unwrap().len(),
                 ends.iter().filter(|end| **end <= last).count()
             );
         }

@@ -39,8 +39,8 @@ impl Area {
         }
     }
 
-    /// What the file names of the area's segments end with.
-    fn ending(self) -> &'static str {
+    /// What the file names of the area's segments, and the names of its objects, end with.
+    pub(crate) fn ending(self) -> &'static str {
         match self {
             Self::Raw => ".tar.zst",
             Self::Private | Self::Processed => ".json.zst",

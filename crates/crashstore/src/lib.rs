@@ -1,10 +1,10 @@
-//! Raw, private and processed crashes as segments on a local disk.
+//! Raw, private and processed crashes as segments on a local disk, or as objects in an object store.
 //!
 //! A crash that was saved here is durable when the caller hears of it, and is found again by its id alone, from any
-//! process that sees the folder. This crate must not know what a crash means: it moves bytes, and the types of
+//! process that sees the folder or the object store. This crate must not know what a crash means: it moves bytes, and the types of
 //! `crash` say which. It knows no queue, no database and no HTTP. Start reading at [`CrashStore`] and [`Writer`];
-//! `commit` and `appender` are how a crash gets onto the disk, `segment` is how it is found, `tail` what happens after
-//! a kill, and `erase` says which locks there are.
+//! on a disk, `commit` and `appender` are how a crash gets there, `local` and `segment` how it is found, `tail` what happens
+//! after a kill, and `erase` says which locks there are. `objects` is all there is to an object store.
 //!
 //! # Folders
 //!
@@ -47,10 +47,17 @@
 //! Because of the padding the first 8 bytes of a frame are in one sector, and one write of `0x184D2A5D` and of the length
 //! of the rest makes the frame skippable: that is an erased crash. Nothing else of what was synced is ever changed.
 //!
+//! # Objects
+//!
+//! In an object store each crash has an object in each area, `raw/<yyyymmdd>/<hhmm>/<crash id>.tar.zst` and so on, below
+//! the prefix of `crashstore.url`. It is what a segment with this one crash would be: a header for offset 0, and the frame.
+//! A crash that is saved again replaces its object; an erased crash has none.
+//!
 //! # What durable means
 //!
 //! Saved means: `fdatasync` has returned for the file, and for a new file `fsync` for every folder up to the store's.
-//! That is as good as the filesystem and the disk behind it. A private frame is durable before its raw frame is
+//! That is as good as the filesystem and the disk behind it. In an object store it means that the object store has said
+//! so. A private frame is durable before its raw frame is
 //! written, so that a crash whose raw frame is there is whole.
 
 mod appender;
@@ -65,9 +72,12 @@ mod faults;
 mod header;
 mod layout;
 mod list;
+mod local;
 mod lock;
+mod objects;
 mod record;
 mod retention;
+mod save;
 mod segment;
 mod store;
 mod tail;
@@ -83,6 +93,6 @@ pub use error::Error;
 pub use layout::{Area, UnknownArea};
 pub use list::{Damage, Found};
 pub use retention::Freed;
+pub use save::Writer;
 pub use store::CrashStore;
 pub use tail::Cut;
-pub use writer::Writer;

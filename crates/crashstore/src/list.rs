@@ -6,8 +6,9 @@ use crash::{CrashId, Minute, Place};
 use jiff::Timestamp;
 
 use crate::{
-    Area, CrashStore, Error,
+    Area, Error,
     layout::Slot,
+    local::LocalStore,
     segment::{Scan, Segment, Tail},
 };
 
@@ -52,12 +53,9 @@ pub(crate) struct SegmentScan {
     pub(crate) scan: Scan,
 }
 
-impl CrashStore {
-    /// The minutes that an area has folders for, in their order. Blocks on the disk.
-    ///
-    /// # Errors
-    /// What the operating system refused.
-    pub fn minutes(&self, area: Area) -> Result<Vec<Minute>, Error> {
+impl LocalStore {
+    /// The minutes that an area has folders for, in their order.
+    pub(crate) fn minutes(&self, area: Area) -> Result<Vec<Minute>, Error> {
         let layout = self.layout();
         layout
             .minutes(area)
@@ -65,11 +63,7 @@ impl CrashStore {
     }
 
     /// The frames of an area in one minute, in the order in which each segment has them. Only headers are read.
-    /// Blocks on the disk.
-    ///
-    /// # Errors
-    /// What the operating system refused.
-    pub fn list(&self, area: Area, minute: Minute) -> Result<Vec<Found>, Error> {
+    pub(crate) fn list(&self, area: Area, minute: Minute) -> Result<Vec<Found>, Error> {
         let mut found = Vec::new();
         for SegmentScan { name, scan, .. } in self.scan((area, minute))? {
             found.extend(scan.entries.iter().map(|entry| Found {
@@ -86,11 +80,8 @@ impl CrashStore {
     }
 
     /// Reads every byte of an area in one minute and says what is not as it was written. An unfinished tail is no
-    /// damage while its writer may come back for it. Blocks on the disk.
-    ///
-    /// # Errors
-    /// What the operating system refused.
-    pub fn check(&self, area: Area, minute: Minute) -> Result<Vec<Damage>, Error> {
+    /// damage while its writer may come back for it.
+    pub(crate) fn check(&self, area: Area, minute: Minute) -> Result<Vec<Damage>, Error> {
         let slot = (area, minute);
         let mut damage = Vec::new();
         for scanned in self.scan(slot)? {

@@ -5,9 +5,10 @@ use std::{fs, io, os::unix::fs::MetadataExt, path::Path};
 use jiff::civil::Date;
 
 use crate::{
-    Area, CrashStore, Error,
+    Area, Error,
     disk::{self, LocalDisk},
     layout::names,
+    local::LocalStore,
     lock::WriterLock,
     tail::{self, Cut},
 };
@@ -15,19 +16,16 @@ use crate::{
 /// What dropping a day gave back.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Freed {
-    /// Segments that were unlinked.
+    /// Segments that were unlinked, or objects that were deleted.
     pub files: u64,
-    /// What they took on the disk.
+    /// What they took on the disk, or in the object store.
     pub bytes: u64,
 }
 
-impl CrashStore {
+impl LocalStore {
     /// Unlinks all segments of an area that belong to a day. A day that is not there frees nothing. Crashes that are
-    /// saved to it meanwhile make it again. Blocks on the disk.
-    ///
-    /// # Errors
-    /// When it was not all done. Call it again.
-    pub fn drop_day(&self, area: Area, day: Date) -> Result<Freed, Error> {
+    /// saved to it meanwhile make it again.
+    pub(crate) fn drop_day(&self, area: Area, day: Date) -> Result<Freed, Error> {
         let folder = self.layout().day(area, day);
         let mut freed = Freed::default();
         drop_folders(&folder, &mut freed)
@@ -36,12 +34,9 @@ impl CrashStore {
         Ok(freed)
     }
 
-    /// Cuts the torn tails of all writers that do not run, so that a writer that never returns leaves none. Blocks on
-    /// the disk.
-    ///
-    /// # Errors
-    /// What the operating system refused; a tail that could not be cut is logged and left.
-    pub fn cut_tails(&self) -> Result<Vec<Cut>, Error> {
+    /// Cuts the torn tails of all writers that do not run, so that a writer that never returns leaves none. A tail that
+    /// could not be cut is logged and left.
+    pub(crate) fn cut_tails(&self) -> Result<Vec<Cut>, Error> {
         let layout = self.layout();
         let folder = layout.writers();
         let files =

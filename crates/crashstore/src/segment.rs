@@ -19,7 +19,7 @@ const SMALL: u32 = 4 << 10;
 const AHEAD: usize = 64 << 10;
 const CHUNK: usize = 1 << 20;
 /// What a reader takes into memory at most: the largest content, and zstd's worst case of making it larger.
-const MAX_FRAME: u32 = (1 << 30) + (16 << 20);
+pub(crate) const MAX_FRAME: u32 = (1 << 30) + (16 << 20);
 
 /// A frame with a sound header that is inside the file.
 #[derive(Debug, Clone, Copy)]

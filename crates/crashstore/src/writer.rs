@@ -1,4 +1,4 @@
-//! Saving crashes.
+//! Saving crashes in segments.
 
 use std::{
     sync::{Arc, mpsc},
@@ -12,12 +12,12 @@ use crate::{
     Area, Error,
     appender::{Appender, Frame, Limits},
     commit::{self, Job, Order},
-    content::{Encoded, encode_json, encode_raw},
+    content::{Compressed, compress_processed, compress_raw},
     disk::{Disk, LocalDisk},
     header,
     layout::is_writer_name,
+    local::LocalStore,
     lock::WriterLock,
-    store::CrashStore,
     tail,
 };
 
@@ -30,11 +30,11 @@ const SAVE_DEADLINE: Duration = Duration::from_secs(30);
 /// Everything accepted has been answered by then, or the disk hangs.
 const CLOSE_DEADLINE: Duration = Duration::from_secs(30);
 
-/// Saves crashes, in segments of its own. Cheap to clone; made by [`CrashStore::writer`].
+/// Saves crashes in segments of its own. Cheap to clone.
 ///
-/// Its name is free again when [`Writer::close`] returns, or some moments after the last clone was dropped.
+/// Its name is free again when [`SegmentWriter::close`] returns, or some moments after the last clone was dropped.
 #[derive(Clone)]
-pub struct Writer {
+pub(crate) struct SegmentWriter {
     inner: Arc<Inner>,
 }
 
@@ -48,35 +48,29 @@ struct Inner {
     compressing: Arc<Semaphore>,
 }
 
-impl std::fmt::Debug for Writer {
+impl std::fmt::Debug for SegmentWriter {
     fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        formatter.debug_struct("Writer").field("name", &self.inner.name).finish_non_exhaustive()
+        formatter.debug_struct("SegmentWriter").field("name", &self.inner.name).finish_non_exhaustive()
     }
 }
 
-impl CrashStore {
-    /// Opens a writer under a stable name, which every start of one daemon should use again: letters, digits, `.`,
-    /// `_` and `-`. A name that another process holds is passed over for `name-2`, then `name-3`, up to `name-64`.
-    ///
-    /// Cuts the torn tails that the last holder of the name left. Blocks on the disk.
-    ///
-    /// # Errors
-    /// [`Error::InvalidName`], [`Error::NameTaken`], or what the operating system refused.
-    pub fn writer(&self, name: &str) -> Result<Writer, Error> {
-        self.writer_on(name, Box::new(LocalDisk), Limits::default())
+impl SegmentWriter {
+    /// Takes the name, or the first of its successors that is free, and cuts the torn tails that its last holder left.
+    pub(crate) fn open(store: &LocalStore, name: &str) -> Result<Self, Error> {
+        Self::open_on(store, name, Box::new(LocalDisk), Limits::default())
     }
 
-    pub(crate) fn writer_on(
-        &self,
+    pub(crate) fn open_on(
+        store: &LocalStore,
         name: &str,
         mut disk: Box<dyn Disk>,
         limits: Limits,
-    ) -> Result<Writer, Error> {
+    ) -> Result<Self, Error> {
         if !is_writer_name(name) {
             return Err(Error::InvalidName { name: name.to_owned() });
         }
-        let layout = self.layout().clone();
-        self.create_folders()?;
+        let layout = store.layout().clone();
+        store.create_folders()?;
         let lock = WriterLock::take(&layout, name)?;
         let (kept, _) = tail::recover(&mut *disk, &layout, &lock)?;
         let name = lock.name.clone();
@@ -88,10 +82,10 @@ impl CrashStore {
             .spawn(move || commit::run(&received, appender))
             .map_err(|error| Error::io("starting the writer's thread", error))?;
         let cores = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
-        Ok(Writer {
+        Ok(Self {
             inner: Arc::new(Inner {
                 name,
-                level: self.compression_level(),
+                level: store.compression_level(),
                 orders,
                 queue: Arc::new(Semaphore::new(QUEUE as usize)),
                 queue_kib: Arc::new(Semaphore::new(QUEUE_KIB as usize)),
@@ -99,47 +93,21 @@ impl CrashStore {
             }),
         })
     }
-}
 
-/// What a crash looks like on its way to the thread.
-struct Compressed {
-    private: Option<Encoded>,
-    frame: Encoded,
-}
-
-impl Writer {
     /// The name under which it writes; another than was asked for when that one was held.
-    #[must_use]
-    pub fn name(&self) -> &str {
+    pub(crate) fn name(&self) -> &str {
         &self.inner.name
     }
 
-    /// Saves a raw crash, its private annotations in their own area. When this returns it is durable; the place is the
-    /// raw frame's.
-    ///
-    /// # Errors
-    /// Then nothing may be promised to the client. After [`Error::TimedOut`] the crash may be there all the same.
-    pub async fn save_raw(&self, crash: &RawCrash) -> Result<Place, Error> {
+    pub(crate) async fn save_raw(&self, crash: &RawCrash) -> Result<Place, Error> {
         let (id, crash, level) = (crash.id(), crash.clone(), self.inner.level);
-        self.save(Area::Raw, id, 0, move || {
-            let private =
-                (!crash.private.is_empty()).then(|| encode_json(id, &crash.private, level)).transpose()?;
-            Ok(Compressed { private, frame: encode_raw(&crash, level)? })
-        })
-        .await
+        self.save(Area::Raw, id, 0, move || compress_raw(&crash, level)).await
     }
 
-    /// Saves a processed crash. When this returns it is durable.
-    ///
-    /// # Errors
-    /// As for [`Writer::save_raw`].
-    pub async fn save_processed(&self, crash: &ProcessedCrash) -> Result<Place, Error> {
+    pub(crate) async fn save_processed(&self, crash: &ProcessedCrash) -> Result<Place, Error> {
         let (id, attempt, level) = (crash.crash_id, crash.attempt, self.inner.level);
         let crash = crash.clone();
-        self.save(Area::Processed, id, attempt, move || {
-            Ok(Compressed { private: None, frame: encode_json(id, &crash, level)? })
-        })
-        .await
+        self.save(Area::Processed, id, attempt, move || compress_processed(&crash, level)).await
     }
 
     async fn save(
@@ -208,7 +176,7 @@ impl Writer {
 
     /// Waits until everything that was accepted is durable and answered, and gives the name back. Saves that other
     /// clones begin from now on fail. Gives up after 30 s, which a hanging disk alone makes necessary.
-    pub async fn close(self) {
+    pub(crate) async fn close(self) {
         let closing = async {
             // The queue is fair: with all of its places in hand nobody is on the way, and nobody else gets one.
             let Ok(_all) = self.inner.queue.acquire_many(QUEUE).await else { return };

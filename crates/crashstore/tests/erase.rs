@@ -56,7 +56,7 @@ async fn an_erased_crash_is_gone_from_all_areas_and_its_neighbours_are_whole() {
         assert_eq!(store.processed(crash.id()).await.unwrap().unwrap().signature, "second");
     }
     for area in Area::ALL {
-        assert_eq!(store.check(area, minute()).unwrap(), []);
+        assert_eq!(store.check(area, minute()).await.unwrap(), []);
     }
     assert_eq!(store.erase(id(0, 2)).await.unwrap(), erased, "erasing again does no harm");
     assert_eq!(store.erase(id(0, 9)).await.unwrap().frames, 0);
@@ -80,7 +80,7 @@ async fn erasing_finishes_what_an_erasure_that_was_killed_left() {
     assert_ne!(half, whole);
     std::fs::write(&path, half).unwrap();
     assert_eq!(store.raw(crash.id(), None).await.unwrap(), None);
-    assert_eq!(store.check(Area::Raw, minute()).unwrap(), []);
+    assert_eq!(store.check(Area::Raw, minute()).await.unwrap(), []);
     store.erase(crash.id()).await.unwrap();
     assert_eq!(std::fs::read(&path).unwrap(), erased);
     assert!(erased[80..].iter().all(|byte| *byte == 0));
@@ -126,7 +126,7 @@ async fn crashes_are_erased_while_others_are_appended_to_the_same_segment() {
     for number in 100..250 {
         assert_eq!(store.raw(id(0, number), None).await.unwrap(), Some(raw(id(0, number), 2000)));
     }
-    assert_eq!(store.check(Area::Raw, minute()).unwrap(), []);
+    assert_eq!(store.check(Area::Raw, minute()).await.unwrap(), []);
 }
 
 #[tokio::test]

@@ -121,8 +121,8 @@ async fn what_a_killed_writer_answered_is_whole_and_the_rest_is_whole_or_absent(
             );
         }
         for area in Area::ALL {
-            for minute in reader.minutes(area).unwrap() {
-                assert_eq!(reader.check(area, minute).unwrap(), []);
+            for minute in reader.minutes(area).await.unwrap() {
+                assert_eq!(reader.check(area, minute).await.unwrap(), []);
             }
         }
     }

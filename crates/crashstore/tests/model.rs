@@ -122,7 +122,7 @@ impl World<'_> {
             }
             Step::DropDay { area, crash } => {
                 let day = crash_id(crash).day();
-                self.store.drop_day(area, day).unwrap();
+                self.store.drop_day(area, day).await.unwrap();
                 match area {
                     Area::Raw => self.model.raw.retain(|id, _| id.day() != day),
                     Area::Private => self.model.private.retain(|id, _| id.day() != day),
@@ -181,8 +181,8 @@ impl World<'_> {
             assert_eq!(attempt.as_ref(), self.model.processed.get(&id));
         }
         for area in Area::ALL {
-            for minute in self.store.minutes(area).unwrap() {
-                assert_eq!(self.store.check(area, minute).unwrap(), []);
+            for minute in self.store.minutes(area).await.unwrap() {
+                assert_eq!(self.store.check(area, minute).await.unwrap(), []);
             }
         }
     }

@@ -92,9 +92,9 @@ async fn what_is_in_the_store_can_be_listed_and_found_by_short_id() {
     writer.save_processed(&processed(crash.id(), 7, "")).await.unwrap();
     writer.save_processed(&processed(id(70, 9), 1, "")).await.unwrap();
 
-    assert_eq!(store.minutes(Area::Raw).unwrap(), [minute()]);
-    assert_eq!(store.minutes(Area::Processed).unwrap(), [minute(), id(70, 9).minute()]);
-    assert_eq!(store.list(Area::Raw, minute()).unwrap().len(), 2);
+    assert_eq!(store.minutes(Area::Raw).await.unwrap(), [minute()]);
+    assert_eq!(store.minutes(Area::Processed).await.unwrap(), [minute(), id(70, 9).minute()]);
+    assert_eq!(store.list(Area::Raw, minute()).await.unwrap().len(), 2);
     let found = store.find(crash.id()).await.unwrap();
     assert_eq!(found.iter().map(|found| found.area).collect::<Vec<_>>(), Area::ALL);
     assert_eq!((&found[0].place, found[0].erased, found[2].attempt), (&place, false, 7));
@@ -114,19 +114,19 @@ async fn dropping_a_day_takes_one_area_of_that_day_and_nothing_else() {
     let place = writer.save_raw(&today).await.unwrap();
     writer.save_raw(&tomorrow).await.unwrap();
 
-    let freed = store.drop_day(Area::Private, today.id().day()).unwrap();
+    let freed = store.drop_day(Area::Private, today.id().day()).await.unwrap();
     assert!(freed.files == 1 && freed.bytes > 0, "{freed:?}");
     let without = crash::RawCrash { private: crash::Annotations::default(), ..today.clone() };
     assert_eq!(store.raw(today.id(), None).await.unwrap(), Some(without));
     assert_eq!(store.private(today.id()).await.unwrap(), None);
 
-    let freed = store.drop_day(Area::Raw, today.id().day()).unwrap();
+    let freed = store.drop_day(Area::Raw, today.id().day()).await.unwrap();
     assert!(freed.files == 1 && freed.bytes > 4000, "{freed:?}");
     assert_eq!(store.raw(today.id(), Some(&place)).await.unwrap(), None);
     assert_eq!(store.find(today.id()).await.unwrap(), []);
     assert_eq!(store.raw(tomorrow.id(), None).await.unwrap(), Some(tomorrow));
-    assert_eq!(store.minutes(Area::Raw).unwrap(), [id(24 * 60, 1).minute()]);
-    assert_eq!(store.drop_day(Area::Raw, today.id().day()).unwrap().files, 0);
+    assert_eq!(store.minutes(Area::Raw).await.unwrap(), [id(24 * 60, 1).minute()]);
+    assert_eq!(store.drop_day(Area::Raw, today.id().day()).await.unwrap().files, 0);
 }
 
 #[tokio::test]
@@ -136,7 +136,7 @@ async fn a_crash_saved_to_a_dropped_day_is_there_although_its_segment_was_open()
     let writer = store.writer("node-1").unwrap();
     writer.save_raw(&raw(id(0, 1), 100)).await.unwrap();
     for area in Area::ALL {
-        store.drop_day(area, minute().day()).unwrap();
+        store.drop_day(area, minute().day()).await.unwrap();
     }
     let crash = raw(id(0, 2), 100);
     writer.save_raw(&crash).await.unwrap();
@@ -208,9 +208,9 @@ async fn many_crashes_at_once_are_all_there() {
         let (crash, place) = saved.unwrap().unwrap();
         assert_eq!(store.raw(crash.id(), Some(&place)).await.unwrap(), Some(crash));
     }
-    for minute in store.minutes(Area::Raw).unwrap() {
-        assert_eq!(store.check(Area::Raw, minute).unwrap(), []);
-        assert_eq!(store.check(Area::Private, minute).unwrap(), []);
+    for minute in store.minutes(Area::Raw).await.unwrap() {
+        assert_eq!(store.check(Area::Raw, minute).await.unwrap(), []);
+        assert_eq!(store.check(Area::Private, minute).await.unwrap(), []);
     }
 }
 
@@ -243,7 +243,7 @@ async fn damage_in_the_middle_is_named_and_hides_no_other_crash() {
     bytes[usize::try_from(places[2].offset).unwrap() + 120] ^= 1;
     std::fs::write(&path, bytes).unwrap();
 
-    let damage = store.check(Area::Raw, minute()).unwrap();
+    let damage = store.check(Area::Raw, minute()).await.unwrap();
     let named: Vec<_> = damage.iter().map(|damage| (&damage.segment, damage.offset, damage.id)).collect();
     assert_eq!(named, [(&path, places[1].offset, None), (&path, places[2].offset, Some(id(0, 3)))]);
     assert_eq!(damage[0].offset + damage[0].bytes, places[2].offset);
@@ -273,7 +273,7 @@ async fn a_damaged_last_frame_of_a_segment_closed_in_order_is_damage_and_not_a_t
     let mut bytes = std::fs::read(&path).unwrap();
     *bytes.last_mut().unwrap() ^= 1;
     std::fs::write(&path, bytes).unwrap();
-    assert_eq!(store.check(Area::Raw, minute()).unwrap().len(), 1);
+    assert_eq!(store.check(Area::Raw, minute()).await.unwrap().len(), 1);
     assert!(matches!(store.raw(id(0, 1), Some(&place)).await, Err(Error::Damaged { .. })));
 }
 

@@ -59,7 +59,7 @@ impl Default for Config {
 impl Default for Log {
     fn default() -> Self {
         // lapin calls the end of any channel an error; what matters of it is said by those who use it.
-        Self { format: LogFormat::Auto, filter: "info,lapin=off".to_owned() }
+        Self { format: LogFormat::Auto, filter: "info,lapin=off,object_store=warn".to_owned() }
     }
 }
 

@@ -60,6 +60,8 @@ pub(crate) fn store_may_recover(error: &crashstore::Error) -> bool {
     match error {
         E::NoSpace { .. }
         | E::Io { .. }
+        | E::ObjectStore { .. }
+        | E::SpoolFull { .. }
         | E::UntrustedFolder { .. }
         | E::Closed { .. }
         | E::TimedOut { .. } => true,
@@ -69,6 +71,7 @@ pub(crate) fn store_may_recover(error: &crashstore::Error) -> bool {
         | E::Unwritable { .. }
         | E::InvalidName { .. }
         | E::NameTaken { .. }
+        | E::Address { .. }
         | E::CompressionLevel { .. } => false,
     }
 }

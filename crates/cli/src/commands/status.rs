@@ -88,7 +88,8 @@ impl Status {
             .map(|depth| JournalStatus { crashes: depth.ids, oldest: depth.oldest })
             .map_err(|error| told("the journal could not be read", error.into()))
             .ok();
-        let store = stored(config).map_err(|error| told("the crash store could not be read", error)).ok();
+        let store =
+            stored(config).await.map_err(|error| told("the crash store could not be read", error)).ok();
         Self {
             at,
             queues: queues
@@ -133,8 +134,8 @@ async fn facts_on(config: &Config, at: Timestamp) -> anyhow::Result<u64> {
     Ok(Facts::connect(&config.facts).await?.count_on(today).await?)
 }
 
-fn stored(config: &Config) -> anyhow::Result<StoreStatus> {
-    let minutes = CrashStore::open(&config.crashstore)?.minutes(Area::Raw)?;
+async fn stored(config: &Config) -> anyhow::Result<StoreStatus> {
+    let minutes = CrashStore::open(&config.crashstore)?.minutes(Area::Raw).await?;
     let text = |minute: Option<&Minute>| minute.map(ToString::to_string);
     Ok(StoreStatus { minutes: minutes.len(), oldest: text(minutes.first()), newest: text(minutes.last()) })
 }

@@ -102,20 +102,22 @@ struct Line {
 pub(crate) fn run(place: &Place, command: &Command) -> anyhow::Result<ExitCode> {
     let config = Config::load(place)?;
     let crashes = CrashStore::open(&config.crashstore)?;
-    match command {
-        Command::List(args) => list(&crashes, args),
-        Command::Get(args) => print::block_on(get(&crashes, args)),
-        Command::Check(args) => check(&crashes, args),
-    }
+    print::block_on(async {
+        match command {
+            Command::List(args) => list(&crashes, args).await,
+            Command::Get(args) => get(&crashes, args).await,
+            Command::Check(args) => check(&crashes, args).await,
+        }
+    })
 }
 
-fn list(crashes: &CrashStore, args: &List) -> anyhow::Result<ExitCode> {
+async fn list(crashes: &CrashStore, args: &List) -> anyhow::Result<ExitCode> {
     let minutes = match args.minute {
         Some(minute) => vec![minute],
-        None => crashes.minutes(args.area.0)?,
+        None => crashes.minutes(args.area.0).await?,
     };
     for minute in minutes {
-        for found in crashes.list(args.area.0, minute)? {
+        for found in crashes.list(args.area.0, minute).await? {
             print_found(found, args.json)?;
         }
     }
@@ -167,14 +169,14 @@ fn write(dir: &Path, name: &str, bytes: &[u8]) -> anyhow::Result<()> {
     Ok(())
 }
 
-fn check(crashes: &CrashStore, args: &Check) -> anyhow::Result<ExitCode> {
+async fn check(crashes: &CrashStore, args: &Check) -> anyhow::Result<ExitCode> {
     let mut damaged = 0usize;
     let areas = args.area.map_or_else(|| Area::ALL.to_vec(), |area| vec![area.0]);
     for area in areas {
-        let minutes = crashes.minutes(area)?;
+        let minutes = crashes.minutes(area).await?;
         eprintln!("{}: {} minutes", area.as_str(), minutes.len());
         for minute in minutes {
-            for damage in crashes.check(area, minute)? {
+            for damage in crashes.check(area, minute).await? {
                 let crash = damage.id.map(|id| format!(", crash {id}")).unwrap_or_default();
                 println!("{} at {}: {}{crash}", damage.segment.display(), damage.offset, damage.what);
                 damaged += 1;

@@ -163,7 +163,7 @@ async fn a_report_that_cannot_be_understood_is_answered_with_the_reason() {
     for (headers, body, expected) in cases {
         assert_eq!(collector.post(headers, &body).await, expected, "{headers:?}");
     }
-    assert_eq!(collector.count(), 0, "nothing of it is stored");
+    assert_eq!(collector.count().await, 0, "nothing of it is stored");
     collector.stop().await;
 }
 
@@ -217,7 +217,7 @@ async fn a_client_that_goes_away_leaves_nothing() {
     drop(collector.begin(&[head.as_bytes(), &body[..body.len() - 5]].concat()).await);
     collector.stored(&collector.post(&[("Content-Type", &content_type)], &body).await).await;
     collector.end().await;
-    assert_eq!(collector.count(), 1, "{}", collector.store().display());
+    assert_eq!(collector.count().await, 1, "{}", collector.store().display());
 }
 
 #[tokio::test]

@@ -336,8 +336,8 @@ async fn is_sound(folder: &Path, steps: &[Step]) {
             assert!(found.is_some() || !answered(Area::Processed, number), "result {number} is lost");
         }
         for area in Area::ALL {
-            for minute in store.minutes(area).unwrap() {
-                assert_eq!(store.check(area, minute).unwrap(), []);
+            for minute in store.minutes(area).await.unwrap() {
+                assert_eq!(store.check(area, minute).await.unwrap(), []);
             }
         }
         let writer = store.writer("node-1").unwrap();

@@ -122,9 +122,7 @@ impl Sweep {
         until: Timestamp,
         now: Timestamp,
     ) -> anyhow::Result<Vec<(CrashId, Place)>> {
-        let crashes = self.crashes.clone();
-        let frames =
-            blocking("listing a minute of the store", move || Ok(crashes.list(Area::Raw, minute)?)).await?;
+        let frames = self.crashes.list(Area::Raw, minute).await.context("listing a minute of the store")?;
         let accepted = accepted(frames);
         let (old, young): (Vec<_>, Vec<_>) =
             accepted.into_iter().partition(|(id, _)| id.received_at() <= until);

@@ -2,10 +2,10 @@
 
 use std::time::Duration;
 
+use anyhow::Context as _;
 use crashstore::CrashStore;
 use jiff::Timestamp;
 
-use super::blocking;
 use crate::job::{Job, Pass};
 
 /// Cuts the torn tails of all writers that do not run. A writer that comes back cuts its own.
@@ -18,9 +18,8 @@ impl Job for Tails {
     const DEADLINE: Duration = Duration::from_secs(600);
 
     async fn pass(&mut self, _: Timestamp) -> anyhow::Result<Pass> {
-        let crashes = self.crashes.clone();
         // The store logs each segment.
-        let cuts = blocking("cutting torn tails", move || Ok(crashes.cut_tails()?)).await?;
+        let cuts = self.crashes.cut_tails().await.context("cutting torn tails")?;
         if !cuts.is_empty() {
             let bytes: u64 = cuts.iter().map(|cut| cut.bytes).sum();
             tracing::info!(segments = cuts.len(), bytes, "torn tails of writers that are gone have been cut");

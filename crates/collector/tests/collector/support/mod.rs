@@ -8,7 +8,7 @@ use std::{
 
 use collector::{Config, Sections};
 use crash::{CrashId, RawCrash};
-use crashstore::CrashStore;
+use crashstore::{Area, CrashStore};
 use tempfile::TempDir;
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
@@ -101,14 +101,14 @@ impl Collector {
     }
 
     /// How many raw crashes there are.
-    pub(crate) fn count(&self) -> usize {
+    pub(crate) async fn count(&self) -> usize {
         let config = crashstore::Config { path: self.store(), ..Default::default() };
         let crashes = CrashStore::open(&config).expect("the store can be opened");
-        let minutes = crashes.minutes(crashstore::Area::Raw).expect("the store can be read");
-        minutes
-            .iter()
-            .map(|minute| crashes.list(crashstore::Area::Raw, *minute).expect("it can be listed").len())
-            .sum()
+        let mut count = 0;
+        for minute in crashes.minutes(Area::Raw).await.expect("the store can be read") {
+            count += crashes.list(Area::Raw, minute).await.expect("it can be listed").len();
+        }
+        count
     }
 
     /// What `/__heartbeat__` answers.
