@@ -1,6 +1,6 @@
 //! Takes crash reports over HTTP: extract, throttle, save, publish, answer.
 //!
-//! What it promises: a client that was answered 200 has its crash on the disk. The broker, the database and the
+//! What it promises: a client that was answered 200 has its crash in the store, or in the spool of this machine. The broker, the database and the
 //! dump's content have no say in that, so this crate cannot reach `facts` or `stackwalk`, and a broker that is down
 //! costs a line in the publisher's journal and nothing else. Start reading at [`run`], then `submit`, which is the
 //! flow of one request.
@@ -15,6 +15,7 @@ mod heavy;
 mod kept;
 mod memory;
 mod metrics;
+mod mover;
 mod pace;
 mod parts;
 mod payload;
@@ -35,11 +36,12 @@ use tokio_util::sync::CancellationToken;
 pub use config::Config;
 
 use crate::{
+    mover::keep_moving,
     serve::{Patience, serve},
     submit::Intake,
 };
 
-/// How long crashes that are being saved may take once no client is connected any more.
+/// How long crashes that are being saved, or moved out of the spool, may take once no client is connected any more.
 const SAVES: Duration = Duration::from_secs(8);
 
 /// The sections of the configuration that a collector reads.
@@ -62,7 +64,9 @@ pub async fn run(ctx: daemon::Context<Sections>) -> anyhow::Result<()> {
     let config = ctx.config.collector.clone();
     let name = format!("{}-collector", ctx.node);
     let crashes = CrashStore::open(&ctx.config.crashstore).context("opening the crash store")?;
-    let writer = crashes.writer(&name).context("opening a segment writer of the crash store")?;
+    let writer = crashes
+        .spooling_writer(&ctx.config.crashstore, &name)
+        .context("opening a writer of the crash store, or the spool")?;
     // The publisher outlives the first signal: requests that are being answered still publish.
     let publisher_shutdown = CancellationToken::new();
     let publisher = Publisher::start(&ctx.config.queue, &name, publisher_shutdown.clone())
@@ -80,6 +84,9 @@ pub async fn run(ctx: daemon::Context<Sections>) -> anyhow::Result<()> {
         &ctx.health,
         ctx.shutdown.clone(),
     ));
+    let moving = writer
+        .mover()
+        .map(|mover| tokio::spawn(keep_moving(mover, Arc::clone(&intake), ctx.shutdown.clone())));
     let routes = Router::new()
         .route("/submit", post(submit::submit))
         .with_state(Arc::clone(&intake))
@@ -96,7 +103,12 @@ pub async fn run(ctx: daemon::Context<Sections>) -> anyhow::Result<()> {
     serve(listener, routes, patience, &ctx.shutdown).await;
 
     // No request runs any more: what they began comes to its end, and then what that needs.
-    intake.finish(SAVES).await;
+    let moved = async {
+        if let Some(moving) = moving {
+            mover::finish(moving, SAVES).await;
+        }
+    };
+    tokio::join!(intake.finish(SAVES), moved);
     let broken = intake.broken().cloned();
     drop(intake);
     publisher.close(config.close_timeout.into()).await;

@@ -2,7 +2,9 @@
 
 use std::time::Instant;
 
-use metrics::{Histogram, counter, histogram};
+use crashstore::SpoolDepth;
+use jiff::Timestamp;
+use metrics::{Histogram, counter, gauge, histogram};
 
 /// What a collector counts. Labels are small closed sets.
 pub(crate) struct Metrics {
@@ -44,5 +46,25 @@ impl Metrics {
     /// `crashmill_collector_stage_seconds{stage}`: how long saving and publishing took.
     pub(crate) fn stage(&self, stage: &'static str, started: Instant) {
         histogram!("crashmill_collector_stage_seconds", "stage" => stage).record(started.elapsed());
+    }
+
+    /// `crashmill_collector_spooled_total`: crashes that the store did not take, and the spool did.
+    pub(crate) fn spooled(&self) {
+        counter!("crashmill_collector_spooled_total").increment(1);
+    }
+
+    /// `crashmill_collector_moved_total`: crashes that were moved from the spool into the store.
+    pub(crate) fn moved(crashes: u64) {
+        counter!("crashmill_collector_moved_total").increment(crashes);
+    }
+
+    /// `crashmill_collector_spool_crashes`, `crashmill_collector_spool_bytes` and
+    /// `crashmill_collector_spool_oldest_seconds`: what waits in the spool of this machine, whoever saved it.
+    #[expect(clippy::cast_precision_loss, reason = "a gauge needs no exact number")]
+    pub(crate) fn spool(depth: &SpoolDepth, now: Timestamp) {
+        let oldest = depth.oldest.map_or(0.0, |since| now.duration_since(since).as_secs_f64().max(0.0));
+        gauge!("crashmill_collector_spool_crashes").set(depth.crashes as f64);
+        gauge!("crashmill_collector_spool_bytes").set(depth.bytes as f64);
+        gauge!("crashmill_collector_spool_oldest_seconds").set(oldest);
     }
 }

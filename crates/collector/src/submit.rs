@@ -6,8 +6,8 @@ use std::{
 };
 
 use axum::{body::Body, extract::State, http::HeaderMap};
-use crash::{Place, QueueName, RawCrash};
-use crashstore::Writer;
+use crash::{QueueName, RawCrash};
+use crashstore::{Saved, SpoolingWriter};
 use daemon::{Dependency, Health, Need};
 use jiff::Timestamp;
 use queue::{Message, Published, Publisher};
@@ -28,13 +28,15 @@ use crate::{
 pub(crate) struct Intake {
     config: Config,
     node: String,
-    writer: Writer,
+    writer: SpoolingWriter,
     publisher: Publisher,
     memory: Memory,
     heavy: Heavy,
     /// Crashes that are being saved and published.
     under_way: TaskTracker,
     store: Dependency,
+    /// Where crashes go while the store does not take them, if there is a spool.
+    spool: Option<Dependency>,
     journal: Dependency,
     /// Cancelled when this process can save nothing any more.
     shutdown: CancellationToken,
@@ -47,13 +49,17 @@ impl Intake {
     pub(crate) fn new(
         config: Config,
         node: String,
-        writer: Writer,
+        writer: SpoolingWriter,
         publisher: Publisher,
         health: &Health,
         shutdown: CancellationToken,
     ) -> Self {
         let memory = Memory::new(config.max_bytes_in_memory, config.memory_timeout.get());
-        let store = health.dependency("crashstore", Need::Required);
+        // What can be saved in the spool instead does not make this process useless.
+        let need = if writer.has_spool() { Need::Optional } else { Need::Required };
+        let store = health.dependency("crashstore", need);
+        let spool = writer.has_spool().then(|| health.dependency("spool", Need::Required));
+        spool.iter().for_each(Dependency::up);
         let journal = health.dependency("journal", Need::Optional);
         store.up();
         journal.up();
@@ -66,6 +72,7 @@ impl Intake {
             heavy: Heavy::new(),
             under_way: TaskTracker::new(),
             store,
+            spool,
             journal,
             shutdown,
             broken: OnceLock::new(),
@@ -108,10 +115,16 @@ impl Intake {
     /// Makes it a raw crash, saves that durably, and publishes its id. The memory is given back once it is saved.
     async fn save_and_publish(&self, payload: Payload, memory: Held) -> Answer {
         let Some(crash) = self.raw_crash(payload).await else { return Answer::NotStored };
-        let Some(place) = self.save(&crash).await else { return Answer::NotStored };
+        let Some(saved) = self.save(&crash).await else { return Answer::NotStored };
         let id = crash.id();
         drop((crash, memory));
-        self.publish(&Message { place: Some(place), ..Message::new(id, Timestamp::now()) }).await;
+        match saved {
+            Saved::Stored(place) => {
+                self.publish(&Message { place: Some(place), ..Message::new(id, Timestamp::now()) }).await;
+            }
+            // No processor could read it yet: whoever moves it publishes its id.
+            Saved::Spooled { .. } => self.metrics.spooled(),
+        }
         Answer::Stored(id)
     }
 
@@ -139,46 +152,71 @@ impl Intake {
         }
     }
 
-    async fn save(&self, crash: &RawCrash) -> Option<Place> {
+    async fn save(&self, crash: &RawCrash) -> Option<Saved> {
         let started = Instant::now();
-        let error = match self.writer.save_raw(crash).await {
-            Ok(place) => {
-                self.store.up();
-                self.metrics.stage("save", started);
-                return Some(place);
+        let saved = match self.writer.save(crash).await {
+            Ok(saved) => saved,
+            Err(error) => {
+                tracing::error!(crash_id = %crash.id(), error = %chain(&error), "the crash could not be stored");
+                self.failed(error);
+                return None;
             }
-            Err(error) => error,
         };
-        tracing::error!(crash_id = %crash.id(), error = %chain(&error), "the crash could not be stored");
-        match error {
-            // The crash's fault; the store is well.
-            crashstore::Error::TooLarge { .. } | crashstore::Error::Unwritable { .. } => {}
-            // Nothing but a new writer can save anything: the supervisor starts one.
-            crashstore::Error::Closed { .. } | crashstore::Error::UntrustedFolder { .. } => {
-                self.store.down(chain(&error));
-                self.broken.get_or_init(|| error);
-                self.shutdown.cancel();
+        self.metrics.stage("save", started);
+        match &saved {
+            Saved::Stored(_) => self.store.up(),
+            Saved::Spooled { why } => {
+                self.spool.iter().for_each(Dependency::up);
+                why.clone().into_iter().for_each(|error| self.store_failed(error));
             }
-            _ => self.store.down(chain(&error)),
         }
-        None
+        Some(saved)
     }
 
-    /// The crash is durable: where neither queue nor journal takes its id, the sweep of the store finds it.
-    async fn publish(&self, message: &Message) {
+    /// Nothing took a crash.
+    fn failed(&self, error: crashstore::Error) {
+        if error.is_of_the_crash() {
+            return;
+        }
+        if let Some(spool) = &self.spool {
+            spool.down(chain(&error));
+        }
+        self.store_failed(error);
+    }
+
+    fn store_failed(&self, error: crashstore::Error) {
+        self.store.down(chain(&error));
+        // Nothing but a new writer can save anything: the supervisor starts one.
+        if matches!(error, crashstore::Error::Closed { .. } | crashstore::Error::UntrustedFolder { .. }) {
+            self.broken.get_or_init(|| error);
+            self.shutdown.cancel();
+        }
+    }
+
+    /// The store has taken a crash from the spool.
+    pub(crate) fn store_answers(&self) {
+        self.store.up();
+    }
+
+    /// The crash is in the store: where neither queue nor journal takes its id, the sweep of the store finds it. False
+    /// in that case.
+    pub(crate) async fn publish(&self, message: &Message) -> bool {
         let started = Instant::now();
-        match self.publisher.publish(QueueName::Standard, message).await {
-            Ok(Published::Confirmed) => {}
+        let published = match self.publisher.publish(QueueName::Standard, message).await {
+            Ok(Published::Confirmed) => true,
             Ok(Published::Journaled) => {
                 self.journal.up();
                 tracing::debug!(crash_id = %message.crash_id, "the broker did not confirm; the id is journaled");
+                true
             }
             Err(error) => {
                 tracing::error!(crash_id = %message.crash_id, error = %chain(&error), "the crash is stored, but neither queue nor journal took its id");
                 self.journal.down(chain(&error));
+                false
             }
-        }
+        };
         self.metrics.stage("publish", started);
+        published
     }
 }
 
@@ -205,7 +243,7 @@ async fn take(intake: &Arc<Intake>, payload: Payload, memory: Held) -> Answer {
 }
 
 /// An error with its causes, in one line.
-fn chain(error: &dyn std::error::Error) -> String {
+pub(crate) fn chain(error: &dyn std::error::Error) -> String {
     let mut text = error.to_string();
     let mut source = error.source();
     while let Some(cause) = source {
@@ -225,7 +263,7 @@ mod tests {
     async fn a_store_that_can_never_save_again_stops_the_collector() {
         let folder = tempfile::TempDir::new().unwrap();
         let store = crashstore::Config { path: folder.path().join("store"), ..Default::default() };
-        let writer = crashstore::CrashStore::open(&store).unwrap().writer("w").unwrap();
+        let writer = crashstore::CrashStore::open(&store).unwrap().spooling_writer(&store, "w").unwrap();
         let queue = queue::Config { journal: folder.path().join("journal"), ..Default::default() };
         let publisher = Publisher::start(&queue, "w", CancellationToken::new()).await.unwrap();
         let (health, shutdown) = (Health::new("collector", "n"), CancellationToken::new());

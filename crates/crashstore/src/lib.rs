@@ -4,7 +4,7 @@
 //! process that sees the folder or the object store. This crate must not know what a crash means: it moves bytes, and the types of
 //! `crash` say which. It knows no queue, no database and no HTTP. Start reading at [`CrashStore`] and [`Writer`];
 //! on a disk, `commit` and `appender` are how a crash gets there, `local` and `segment` how it is found, `tail` what happens
-//! after a kill, and `erase` says which locks there are. `objects` is all there is to an object store.
+//! after a kill, and `erase` says which locks there are. `objects` is all there is to an object store, and `spool` what a collector does while the store takes no crashes.
 //!
 //! # Folders
 //!
@@ -79,6 +79,7 @@ mod record;
 mod retention;
 mod save;
 mod segment;
+mod spool;
 mod store;
 mod tail;
 mod writer;
@@ -94,5 +95,6 @@ pub use layout::{Area, UnknownArea};
 pub use list::{Damage, Found};
 pub use retention::Freed;
 pub use save::Writer;
+pub use spool::{Mover, Passed, Saved, SpoolDepth, SpoolingWriter, spool_depth, spooled};
 pub use store::CrashStore;
 pub use tail::Cut;

@@ -14,7 +14,7 @@ use tokio::sync::Semaphore;
 
 use crate::{
     Area, Error,
-    content::{Undecodable, decode_json, decode_processed, decode_raw},
+    content::{self, Undecodable, decode_json, decode_processed, decode_raw},
     disk,
     header::{self, Header},
     layout::{Layout, parse_segment_name},
@@ -61,14 +61,23 @@ impl Read {
 impl LocalStore {
     /// Opens the store and makes its folders, if it may. A reader needs no more than the right to read.
     pub(crate) fn open(path: &Path, compression_level: i32, limit: u64) -> Result<Self, Error> {
-        let layout = Layout::new(path.to_owned());
-        let reads = Arc::new(Semaphore::new(READS));
-        let store = Self { inner: Arc::new(Inner { layout, compression_level, limit, reads }) };
+        let store = Self::at(path, compression_level, limit);
         match store.create_folders() {
             Err(error) if !path.is_dir() => Err(error),
             // One that only reads may have no right to make folders.
             Ok(()) | Err(_) => Ok(store),
         }
+    }
+
+    /// For reading alone: a folder that is not there is empty, and is not made.
+    pub(crate) fn reader(path: &Path) -> Self {
+        Self::at(path, zstd::DEFAULT_COMPRESSION_LEVEL, content::LIMIT)
+    }
+
+    fn at(path: &Path, compression_level: i32, limit: u64) -> Self {
+        let layout = Layout::new(path.to_owned());
+        let reads = Arc::new(Semaphore::new(READS));
+        Self { inner: Arc::new(Inner { layout, compression_level, limit, reads }) }
     }
 
     pub(crate) fn layout(&self) -> &Layout {

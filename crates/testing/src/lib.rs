@@ -1,7 +1,8 @@
-//! For tests only: a database, a broker and a crash report of your own.
+//! For tests only: a database, a broker, a bucket and a crash report of your own.
 //!
 //! Tests run in parallel against one PostgreSQL and one RabbitMQ server, so each takes a database of its own
-//! ([`Database`]) and puts a prefix of its own before every name on the broker ([`namespace`]). `cargo xtask test`
+//! ([`Database`]), puts a prefix of its own before every name on the broker ([`namespace`]), and makes a bucket
+//! ([`Bucket`]) where it needs an object store. `cargo xtask test`
 //! starts the servers and says where they are; `cargo run -p servers --bin private-servers` does the same by hand.
 //!
 //! This crate must know nothing about how Crashmill stores, queues or processes a crash: it stands on the outside, like a
@@ -15,11 +16,13 @@
     reason = "a test that cannot be set up ends here, with the reason"
 )]
 
+mod bucket;
 mod database;
 mod eventually;
 mod proxy;
 pub mod report;
 
+pub use bucket::{Bucket, FaultyHttp};
 pub use database::Database;
 pub use eventually::{eventually, eventually_blocking};
 pub use proxy::Proxy;
@@ -30,6 +33,8 @@ use std::env;
 pub const POSTGRES: &str = "CRASHMILL_TEST_POSTGRES";
 /// The variable that holds the URL of a RabbitMQ server on which anything may be declared.
 pub const AMQP: &str = "CRASHMILL_TEST_AMQP";
+/// The variable that holds the URL of an S3 emulator on which buckets may be made.
+pub const S3: &str = "CRASHMILL_TEST_S3";
 /// The variable that holds a program that obeys the hidden `guard` command of the `servers` crate, for tests that
 /// start servers of their own in order to kill them.
 pub const GUARD: &str = "CRASHMILL_TEST_GUARD";

@@ -12,6 +12,7 @@
 mod check;
 mod demo;
 mod doc_tests;
+mod emulator;
 mod foreground;
 mod prerequisites;
 mod test;

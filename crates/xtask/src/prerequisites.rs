@@ -45,17 +45,10 @@ pub(crate) fn ensure_units_can_be_checked() {
 }
 
 fn install(missing: &[Package]) -> anyhow::Result<()> {
-    let packages = missing.iter().copied().map(debian_package);
-    as_root(&["apt-get", "update"])?;
-    as_root(
-        &["apt-get", "install", "--yes", "--no-install-recommends"]
-            .into_iter()
-            .chain(packages.clone())
-            .collect::<Vec<_>>(),
-    )?;
+    let services: Vec<&str> = missing.iter().copied().map(debian_package).collect();
+    install_debian(&services)?;
 
     // The packages start servers of the system's own, which nothing here uses.
-    let services: Vec<&str> = packages.collect();
     if Path::new("/run/systemd/system").exists() {
         as_root(
             &["systemctl", "disable", "--now"]
@@ -73,6 +66,12 @@ fn install(missing: &[Package]) -> anyhow::Result<()> {
         }
     }
     Ok(())
+}
+
+/// Installs packages of Debian or Ubuntu.
+pub(crate) fn install_debian(packages: &[&str]) -> anyhow::Result<()> {
+    as_root(&["apt-get", "update"])?;
+    as_root(&[&["apt-get", "install", "--yes", "--no-install-recommends"], packages].concat())
 }
 
 /// The name of the package and, both being named alike, of its service.

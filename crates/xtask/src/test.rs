@@ -14,6 +14,7 @@ use servers::{Durability, Layout, Servers};
 
 use crate::{
     doc_tests,
+    emulator::Emulator,
     foreground::{Signals, exit_code},
     prerequisites,
 };
@@ -21,6 +22,7 @@ use crate::{
 /// What each test finds its servers by; the `testing` crate reads them.
 const POSTGRES: &str = "CRASHMILL_TEST_POSTGRES";
 const AMQP: &str = "CRASHMILL_TEST_AMQP";
+const S3: &str = "CRASHMILL_TEST_S3";
 const GUARD: &str = "CRASHMILL_TEST_GUARD";
 
 /// How long to wait for another run in the same checkout.
@@ -42,10 +44,13 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<ExitCode> {
 
     let layout = take_turn(metadata.target_directory.join("test-servers").as_std_path(), &mut signals)?;
     layout.wipe().context("removing what the last run left")?;
+    let emulator = Emulator::start(metadata.target_directory.join("test-s3").as_std_path())
+        .context("starting the S3 emulator for the tests")?;
     let servers = Servers::start(&layout, Durability::Fast).context("starting the servers for the tests")?;
 
-    let outcome = run_suite(args, &metadata, &servers, &mut signals);
+    let outcome = run_suite(args, &metadata, &servers, &emulator, &mut signals);
 
+    drop(emulator);
     servers.stop().context("stopping the servers")?;
     outcome
 }
@@ -75,6 +80,7 @@ fn run_suite(
     args: &Args,
     metadata: &Metadata,
     servers: &Servers,
+    emulator: &Emulator,
     signals: &mut Signals,
 ) -> anyhow::Result<ExitCode> {
     let cargo = || {
@@ -82,6 +88,7 @@ fn run_suite(
         cargo
             .env(POSTGRES, servers.postgres.url())
             .env(AMQP, servers.rabbitmq.url())
+            .env(S3, emulator.url())
             .env(GUARD, servers::this_executable());
         cargo
     };

@@ -90,3 +90,28 @@ pub(crate) fn segment(folder: &Path, area: Area, name: &str) -> PathBuf {
     let ending = if area == Area::Raw { "tar.zst" } else { "json.zst" };
     config(folder).path.join(area.as_str()).join(minute().to_string()).join(format!("{name}.{ending}"))
 }
+
+/// A store in a bucket, by whatever way to the emulator.
+pub(crate) fn in_bucket(bucket: &testing::Bucket, endpoint: &str, folder: &Path) -> Config {
+    Config {
+        url: Some(bucket.url()),
+        endpoint: Some(endpoint.trim_end_matches('/').to_owned()),
+        region: Some("us-east-1".to_owned()),
+        allow_http: true,
+        key_id: Some("tests".to_owned()),
+        key: settings::Secret::new("secret"),
+        spool: Some(folder.join("spool")),
+        ..config(folder)
+    }
+}
+
+/// Every file below a folder, by its path.
+pub(crate) fn files(folder: &Path) -> Vec<PathBuf> {
+    let Ok(entries) = std::fs::read_dir(folder) else { return vec![] };
+    let mut found = vec![];
+    for entry in entries {
+        let path = entry.unwrap().path();
+        if path.is_dir() { found.extend(files(&path)) } else { found.push(path) }
+    }
+    found
+}

@@ -1,0 +1,222 @@
+//! The spool: what becomes of crashes while the store does not take them.
+
+#![allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "a test fails by a panic")]
+
+mod support;
+
+use std::{
+    path::Path,
+    sync::Mutex,
+    time::{Duration, Instant},
+};
+
+use crash::CrashId;
+use crashstore::{
+    Area, Config, CrashStore, Error, Mover, Saved, SpoolDepth, SpoolingWriter, spool_depth, spooled,
+};
+use settings::{Duration as Setting, Size};
+use support::{files, id, in_bucket, minute, raw};
+use testing::{Bucket, FaultyHttp, Proxy, eventually};
+
+/// How long what happens by itself may take.
+const SOON: Duration = Duration::from_secs(30);
+
+fn config(bucket: &Bucket, endpoint: &str, folder: &Path) -> Config {
+    Config { timeout: Setting::from_millis(400), retries: 1, ..in_bucket(bucket, endpoint, folder) }
+}
+
+fn writer(config: &Config) -> SpoolingWriter {
+    CrashStore::open(config).unwrap().spooling_writer(config, "node-1").unwrap()
+}
+
+/// Passes until the spool is empty; the ids that were published, in order.
+async fn until_moved(mover: &Mover) -> Vec<CrashId> {
+    let published = Mutex::new(vec![]);
+    eventually(SOON, async || {
+        let publish = async |id, _| {
+            published.lock().unwrap().push(id);
+            true
+        };
+        mover.pass(publish, || true).await.unwrap().done.then_some(())
+    })
+    .await;
+    published.into_inner().unwrap()
+}
+
+/// Whether a file of the spool belongs to a crash, whatever its name: locks and records do not.
+fn segments(folder: &Path) -> usize {
+    files(&folder.join("spool"))
+        .iter()
+        .filter(|path| path.extension().is_some_and(|end| end == "zst"))
+        .count()
+}
+
+#[tokio::test]
+async fn while_the_store_is_down_crashes_are_spooled_and_when_it_is_back_they_are_moved_and_the_spool_is_empty()
+ {
+    let (bucket, folder) = (Bucket::create("spool_down"), tempfile::tempdir().unwrap());
+    let proxy = Proxy::to_url(bucket.endpoint());
+    let config = config(&bucket, &proxy.url(), folder.path());
+    let writer = writer(&config);
+    proxy.cut();
+    let crashes: Vec<_> = (0..20).map(|number| raw(id(number % 3, number.unsigned_abs()), 2_000)).collect();
+    for crash in &crashes {
+        assert!(matches!(writer.save(crash).await.unwrap(), Saved::Spooled { .. }));
+        assert!(spooled(&config, crash.id()).unwrap());
+    }
+    assert!(!spooled(&config, id(0, 99)).unwrap());
+    let depth = spool_depth(&config).unwrap();
+    assert_eq!(depth.crashes, 20);
+    assert!(depth.bytes > 0 && depth.oldest.is_some());
+    let mover = writer.mover().unwrap();
+    assert_eq!(mover.depth().await.unwrap(), depth);
+    assert!(bucket.keys().is_empty());
+
+    proxy.restore();
+    let mut published = until_moved(&mover).await;
+    assert_eq!(published[0].minute(), minute(), "the oldest come first");
+    published.sort();
+    let mut ids: Vec<_> = crashes.iter().map(crash::RawCrash::id).collect();
+    ids.sort();
+    assert_eq!(published, ids, "each once");
+    let store = CrashStore::open(&config).unwrap();
+    for crash in &crashes {
+        assert_eq!(store.raw(crash.id(), None).await.unwrap().as_ref(), Some(crash));
+        assert!(!spooled(&config, crash.id()).unwrap());
+    }
+    assert_eq!(spool_depth(&config).unwrap(), SpoolDepth::default());
+    assert_eq!(segments(folder.path()), 0, "{:?}", files(folder.path()));
+    assert!(matches!(writer.save(&raw(id(0, 50), 10)).await.unwrap(), Saved::Stored(_)));
+}
+
+#[tokio::test]
+async fn a_store_that_is_slow_costs_one_crash_its_time_and_not_each_of_them_and_nothing_is_doubled() {
+    let (bucket, folder) = (Bucket::create("spool_slow"), tempfile::tempdir().unwrap());
+    let way = FaultyHttp::to_url(bucket.endpoint(), 1);
+    let config = config(&bucket, &way.url(), folder.path());
+    let writer = writer(&config);
+    way.delay(Duration::from_secs(2));
+    let started = Instant::now();
+    for number in 0..30 {
+        assert!(matches!(writer.save(&raw(id(0, number), 500)).await.unwrap(), Saved::Spooled { .. }));
+    }
+    // One wait for the first; a try every now and then may wait as well.
+    assert!(started.elapsed() < Duration::from_secs(6), "{:?}", started.elapsed());
+
+    way.delay(Duration::ZERO);
+    assert_eq!(until_moved(&writer.mover().unwrap()).await.len(), 30);
+    let listed = CrashStore::open(&config).unwrap().list(Area::Raw, minute()).await.unwrap();
+    assert_eq!(listed.len(), 30);
+    assert_eq!(segments(folder.path()), 0);
+}
+
+#[tokio::test]
+async fn what_a_process_left_is_moved_by_the_next_one_and_moving_twice_is_one_crash() {
+    let (bucket, folder) = (Bucket::create("spool_left"), tempfile::tempdir().unwrap());
+    let proxy = Proxy::to_url(bucket.endpoint());
+    let config = config(&bucket, &proxy.url(), folder.path());
+    let first = writer(&config);
+    proxy.cut();
+    for number in 0..5 {
+        first.save(&raw(id(0, number), 500)).await.unwrap();
+    }
+    proxy.restore();
+    // The queue takes nothing: all are in the store, and none may be unlinked.
+    let refused = eventually(SOON, async || {
+        let passed = first.mover().unwrap().pass(async |_, _| false, || true).await.unwrap();
+        (bucket.keys().len() == 10).then_some(passed)
+    })
+    .await;
+    assert!(!refused.done && refused.moved == 0);
+    assert_eq!(spool_depth(&config).unwrap().crashes, 5);
+    first.close().await;
+
+    let second = writer(&config);
+    assert_eq!(until_moved(&second.mover().unwrap()).await.len(), 5);
+    assert_eq!((bucket.keys().len(), segments(folder.path())), (10, 0));
+}
+
+#[tokio::test]
+async fn a_mover_that_is_asked_to_stop_leaves_the_rest_where_it_is() {
+    let (bucket, folder) = (Bucket::create("spool_stop"), tempfile::tempdir().unwrap());
+    let proxy = Proxy::to_url(bucket.endpoint());
+    let config = config(&bucket, &proxy.url(), folder.path());
+    let writer = writer(&config);
+    proxy.cut();
+    for number in 0..5 {
+        writer.save(&raw(id(0, number), 500)).await.unwrap();
+    }
+    proxy.restore();
+    let passed = writer.mover().unwrap().pass(async |_, _| true, || false).await.unwrap();
+    assert!(!passed.done);
+    assert_eq!(spool_depth(&config).unwrap().crashes, 5);
+    writer.close().await;
+    assert_eq!(spool_depth(&config).unwrap().crashes, 5);
+}
+
+#[tokio::test]
+async fn a_full_spool_refuses_and_takes_crashes_again_when_it_was_emptied() {
+    let (bucket, folder) = (Bucket::create("spool_full"), tempfile::tempdir().unwrap());
+    let proxy = Proxy::to_url(bucket.endpoint());
+    let config = Config { spool_limit: Size::mib(1), ..config(&bucket, &proxy.url(), folder.path()) };
+    let writer = writer(&config);
+    proxy.cut();
+    let mut number = 0;
+    let error = loop {
+        number += 1;
+        assert!(number < 100, "it is never full");
+        match writer.save(&raw(id(0, number), 200_000)).await {
+            Ok(saved) => assert!(matches!(saved, Saved::Spooled { .. })),
+            Err(error) => break error,
+        }
+    };
+    assert!(matches!(error, Error::SpoolFull { .. }) && number > 2, "{number}: {error}");
+    assert!(spool_depth(&config).unwrap().bytes <= 1 << 20);
+
+    proxy.restore();
+    until_moved(&writer.mover().unwrap()).await;
+    proxy.cut();
+    assert!(matches!(writer.save(&raw(id(0, 100), 200_000)).await.unwrap(), Saved::Spooled { .. }));
+}
+
+#[tokio::test]
+async fn a_damaged_crash_in_the_spool_keeps_its_segment_and_no_other_crash() {
+    let (bucket, folder) = (Bucket::create("spool_damaged"), tempfile::tempdir().unwrap());
+    let proxy = Proxy::to_url(bucket.endpoint());
+    let config = config(&bucket, &proxy.url(), folder.path());
+    let writer = writer(&config);
+    proxy.cut();
+    for (minutes, number) in [(0, 1), (0, 2), (1, 3)] {
+        writer.save(&raw(id(minutes, number), 5_000)).await.unwrap();
+    }
+    let path = folder.path().join("spool/raw").join(minute().to_string()).join("node-1.tar.zst");
+    let mut bytes = std::fs::read(&path).unwrap();
+    bytes[500] ^= 0xff;
+    std::fs::write(&path, bytes).unwrap();
+
+    proxy.restore();
+    assert_eq!(until_moved(&writer.mover().unwrap()).await, [id(0, 2), id(1, 3)]);
+    assert!(path.exists() && spooled(&config, id(0, 1)).unwrap());
+    assert!(!spooled(&config, id(1, 3)).unwrap());
+}
+
+#[tokio::test]
+async fn a_crash_that_no_store_takes_is_refused_and_spooled_nowhere() {
+    let (bucket, folder) = (Bucket::create("spool_refused"), tempfile::tempdir().unwrap());
+    let writer = writer(&config(&bucket, bucket.endpoint(), folder.path()));
+    let mut crash = raw(id(0, 1), 10);
+    crash.metadata.dumps.clear();
+    assert!(matches!(writer.save(&crash).await, Err(Error::Unwritable { .. })));
+    assert_eq!(segments(folder.path()), 0);
+}
+
+#[tokio::test]
+async fn a_local_store_without_a_spool_says_what_it_always_said() {
+    let folder = tempfile::tempdir().unwrap();
+    let config = support::config(folder.path());
+    let writer = writer(&config);
+    assert!(!writer.has_spool() && writer.mover().is_none());
+    assert!(matches!(writer.save(&raw(id(0, 1), 10)).await.unwrap(), Saved::Stored(_)));
+    assert_eq!(spool_depth(&config).unwrap(), SpoolDepth::default());
+    assert!(!spooled(&config, id(0, 1)).unwrap());
+}
