@@ -77,10 +77,13 @@ pub(crate) enum Command {
     Process(commands::process::Args),
     /// Walk the stacks of one minidump
     Stackwalk(commands::stackwalk::Args),
-    /// Show every place where a crash is or has been
+    /// Show every place where a crash is or has been, and what becomes of it next
     Where(commands::whereabouts::Args),
-    /// Show queues, journal, crash store and facts
+    /// Show queues, backlog, drain rate, ETA, workers and last jobs
     Status(commands::status::Args),
+    /// List, show, retry and drop crashes that were given up
+    #[command(subcommand, after_help = commands::dead::EXAMPLES)]
+    Dead(commands::dead::Command),
     /// Look into the crash store
     #[command(subcommand, after_help = commands::store::EXAMPLES)]
     Store(commands::store::Command),

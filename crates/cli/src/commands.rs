@@ -1,6 +1,7 @@
 //! One file a command.
 
 pub(crate) mod config;
+pub(crate) mod dead;
 pub(crate) mod migrate;
 pub(crate) mod process;
 pub(crate) mod roles;

@@ -41,6 +41,7 @@ fn main() -> ExitCode {
         Command::Stackwalk(args) => commands::stackwalk::run(&place, &args),
         Command::Where(args) => commands::whereabouts::run(&place, &args),
         Command::Status(args) => commands::status::run(&place, &args),
+        Command::Dead(command) => commands::dead::run(&place, &command),
         Command::Store(command) => commands::store::run(&place, &command),
         Command::Symbols(command) => commands::symbols::run(&place, &command),
         Command::Sql(args) => commands::sql::run(&place, &args),

@@ -37,6 +37,24 @@ pub(crate) fn field(label: &str, value: &str) {
     }
 }
 
+/// What somebody decided about a dead letter.
+pub(crate) fn decision(label: &str, decision: Option<&facts::Decision>) {
+    if let Some(facts::Decision { at, by, why }) = decision {
+        let why = why.as_deref().map(|why| format!(": {why}")).unwrap_or_default();
+        field(label, &format!("{at} by {by}{why}"));
+    }
+}
+
+/// A time as people say it: one unit is enough.
+pub(crate) fn rough(seconds: f64) -> String {
+    match seconds {
+        s if s < 90.0 => format!("{s:.0} s"),
+        s if s < 90.0 * 60.0 => format!("{:.0} m", s / 60.0),
+        s if s < 48.0 * 3600.0 => format!("{:.0} h", s / 3600.0),
+        s => format!("{:.0} d", s / 86_400.0),
+    }
+}
+
 /// A processed crash for people: what it is, and the crashing thread.
 pub(crate) fn processed(crash: &ProcessedCrash) {
     field("crash id", &crash.crash_id.to_string());

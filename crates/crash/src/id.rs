@@ -265,6 +265,17 @@ impl ShortId {
         Minute::new(day, minute / 60, minute % 60).expect("the second was checked when the short id was read")
     }
 
+    /// The first and the last that can be an id of this short form on its day, with others between them: ids are
+    /// ordered by their second of the day and then by chance, and all of the second and the beginning of the chance
+    /// are known.
+    #[must_use]
+    pub fn bounds(self) -> (Uuid, Uuid) {
+        let random = u128::from(self.0 & 0x7fff_ffff);
+        let known =
+            u128::from(self.second_of_day()) << 108 | random >> 3 << 80 | 0x4 << 76 | (random & 0b111) << 73;
+        (Uuid::from_u128(known), Uuid::from_u128(known | ((1 << 73) - 1)))
+    }
+
     fn second_of_day(self) -> u32 {
         u32::try_from(self.0 >> 31 & 0x1_ffff).expect("17 bits fit")
     }

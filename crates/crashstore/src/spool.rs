@@ -33,7 +33,7 @@ use tokio::sync::Notify;
 use self::breaker::Breaker;
 pub use self::{
     mover::{Mover, Passed},
-    outside::{SpoolDepth, spool_depth, spooled},
+    outside::{SpoolDepth, spool_depth, spooled, spooled_short},
 };
 use crate::{Config, CrashStore, Error, Writer, content::LIMIT, local::LocalStore, writer::SegmentWriter};
 

@@ -12,16 +12,16 @@ use crate::{
 };
 
 const RECORD_ATTEMPT: &str = "
-INSERT INTO crash_attempt (crash_day, crash_id, attempt, at, node, stage, outcome, reason, detail)
-VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9)
+INSERT INTO crash_attempt (crash_day, crash_id, attempt, at, node, stage, outcome, reason, detail, due_at)
+VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10)
 ON CONFLICT (crash_day, crash_id, attempt) DO UPDATE SET
     at = excluded.at, node = excluded.node, stage = excluded.stage, outcome = excluded.outcome,
-    reason = excluded.reason, detail = excluded.detail
+    reason = excluded.reason, detail = excluded.detail, due_at = excluded.due_at
 -- The same attempt counted anew, as when a dead letter is tried again, replaces the old one; a late duplicate does not.
 WHERE crash_attempt.at <= excluded.at";
 
 const ATTEMPTS: &str = "
-SELECT attempt, at, node, stage, outcome, reason, detail
+SELECT attempt, at, node, stage, outcome, reason, detail, due_at
 FROM crash_attempt WHERE crash_day = $1 AND crash_id = $2 ORDER BY attempt";
 
 const RECORD_DEAD_LETTER: &str = "
@@ -29,7 +29,9 @@ INSERT INTO dead_letter (crash_day, crash_id, died_at, stage, reason, attempts, 
 VALUES ($1, $2, $3, $4, $5, $6, $7)
 ON CONFLICT (crash_day, crash_id) DO UPDATE SET
     died_at = excluded.died_at, stage = excluded.stage, reason = excluded.reason,
-    attempts = excluded.attempts, detail = excluded.detail
+    attempts = excluded.attempts, detail = excluded.detail,
+    -- It has died again, so what was retried has its result. What was dropped stays dropped.
+    retried_at = NULL, retried_by = NULL
 WHERE dead_letter.died_at <= excluded.died_at";
 
 const DEAD_LETTER: &str = "
@@ -60,6 +62,8 @@ pub struct Attempt {
     pub reason: String,
     /// Why, in full.
     pub detail: Option<String>,
+    /// When the next attempt is due.
+    pub due_at: Option<Timestamp>,
 }
 
 /// What became of a crash whose attempt failed.
@@ -100,7 +104,7 @@ impl Facts {
             Outcome::Retry => "retry",
             Outcome::Dead => "dead",
         };
-        let params: [Param<'_>; 9] = [
+        let params: [Param<'_>; 10] = [
             (&day, Type::DATE),
             (&uuid, Type::UUID),
             (&small(attempt.attempt), Type::INT2),
@@ -110,6 +114,7 @@ impl Facts {
             (&outcome, Type::TEXT),
             (&clean::text(&attempt.reason), Type::TEXT),
             (&detail(attempt.detail.as_deref()), Type::TEXT),
+            (&attempt.due_at, Type::TIMESTAMPTZ),
         ];
         self.record(attempt.crash_id, "recording a failed attempt", RECORD_ATTEMPT, &params).await
     }
@@ -129,6 +134,7 @@ impl Facts {
             outcome: if row.get::<_, &str>(4) == "dead" { Outcome::Dead } else { Outcome::Retry },
             reason: row.get(5),
             detail: row.get(6),
+            due_at: row.get(7),
         };
         Ok(rows.iter().map(attempt).collect())
     }

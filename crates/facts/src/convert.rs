@@ -92,6 +92,7 @@ impl CrashFact {
             notes: vec![],
             attrs: Map::new(),
             dumps: vec![],
+            lacks: vec![],
         };
         fact.attrs = attrs(crash, &mut complaints);
         fact.dumps = dumps(&crash.dumps, &mut complaints);

@@ -103,6 +103,8 @@ pub struct CrashFact {
     pub attrs: Map<String, Value>,
     /// The dumps, the main one first; no two of one name.
     pub dumps: Vec<DumpFact>,
+    /// What the crash is saved without; nothing unless the processor says so.
+    pub lacks: Vec<crate::Lacks>,
 }
 
 /// A telephone or tablet. What is not known is empty.

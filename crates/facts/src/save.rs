@@ -89,6 +89,7 @@ impl Facts {
         let written = write::crashes(&on, facts, numbers).await?;
         write::dumps(&on, facts, numbers, &written).await?;
         write::no_longer_dead(&on, facts, &written).await?;
+        write::degraded(&on, facts, &written).await?;
         write::seen(&on, facts, numbers, &written).await?;
         write::marks(&on, facts, &written).await?;
         self.how.within("committing a save", transaction.commit()).await?;

@@ -10,6 +10,7 @@ use uuid::Uuid;
 
 use crate::{
     CrashFact, Error,
+    degraded::{self, CLEAR_DEGRADED, MARK_DEGRADED, lacking},
     dimensions::Numbers,
     statement::{On, Param},
 };
@@ -54,7 +55,7 @@ pub(crate) struct Written {
 }
 
 impl Written {
-    fn has(&self, crash_id: CrashId) -> bool {
+    pub(crate) fn has(&self, crash_id: CrashId) -> bool {
         self.inserted.contains(&crash_id.uuid()) || self.updated.contains(&crash_id.uuid())
     }
 }
@@ -174,6 +175,32 @@ pub(crate) async fn no_longer_dead(
     columns.add(Type::DATE_ARRAY, each().map(|f| f.crash_id.day()));
     columns.add(Type::UUID_ARRAY, each().map(|f| f.crash_id.uuid()));
     columns.write(on, "taking dead letters away", CLEAR_DEAD_LETTERS).await?;
+    Ok(())
+}
+
+/// Marks what the crashes were saved without, and takes the marks away of what they lack no more.
+pub(crate) async fn degraded(on: &On<'_>, facts: &[&CrashFact], written: &Written) -> Result<(), Error> {
+    let lacking = || lacking(facts, written);
+    // A crash that is new can have no mark.
+    if !written.updated.is_empty() {
+        let updated = || facts.iter().filter(|fact| written.updated.contains(&fact.crash_id.uuid()));
+        let mut columns = Columns::default();
+        columns.add(Type::DATE_ARRAY, updated().map(|f| f.crash_id.day()));
+        columns.add(Type::UUID_ARRAY, updated().map(|f| f.crash_id.uuid()));
+        columns.add(Type::UUID_ARRAY, lacking().map(|(f, _)| f.crash_id.uuid()));
+        columns.add(Type::TEXT_ARRAY, lacking().map(|(_, lacks)| lacks.part.as_str()));
+        columns.write(on, "taking marks away of what crashes lacked", CLEAR_DEGRADED).await?;
+    }
+    if lacking().next().is_some() {
+        let mut columns = Columns::default();
+        columns.add(Type::DATE_ARRAY, lacking().map(|(f, _)| f.crash_id.day()));
+        columns.add(Type::UUID_ARRAY, lacking().map(|(f, _)| f.crash_id.uuid()));
+        columns.add(Type::TEXT_ARRAY, lacking().map(|(_, lacks)| lacks.part.as_str()));
+        columns.add(Type::TIMESTAMPTZ_ARRAY, lacking().map(|(f, _)| f.completed_at));
+        columns.add(Type::TIMESTAMPTZ_ARRAY, lacking().map(|(_, lacks)| lacks.next_try));
+        columns.add(Type::TEXT_ARRAY, lacking().map(|(_, lacks)| degraded::detail(lacks)));
+        columns.write(on, "marking what crashes lack", MARK_DEGRADED).await?;
+    }
     Ok(())
 }
 

@@ -169,6 +169,7 @@ async fn a_dead_letter_goes_when_its_crash_is_processed_after_all() {
         outcome: Outcome::Dead,
         reason: "store_unreadable".to_owned(),
         detail: None,
+        due_at: None,
     };
     for _ in 0..2 {
         db.facts.record_attempt(&attempt).await.unwrap();

@@ -6,8 +6,8 @@ use std::time::Duration;
 
 use common::{crash, crash_at, migrated, noon};
 use crash::CrashId;
-use facts::{CrashFact, DeadLetter};
-use jiff::SignedDuration;
+use facts::{CrashFact, DeadLetter, Lacks, NodeReport, Part, QueueReport, Which};
+use jiff::{SignedDuration, Timestamp};
 
 const SOON: Duration = Duration::from_secs(20);
 
@@ -55,4 +55,161 @@ async fn a_leader_whose_session_was_ended_hears_of_it() {
          WHERE locktype = 'advisory' AND datname = current_database()",
     );
     testing::eventually(SOON, async || leader.holds().await.err()).await;
+}
+
+#[tokio::test]
+async fn a_dead_letter_that_was_retried_counts_as_no_result_until_it_dies_again_or_is_processed() {
+    let database = migrated("retried_letters").await;
+    let crash = crash(7);
+    let letter = DeadLetter {
+        crash_id: crash.crash_id,
+        died_at: noon(),
+        stage: "store".to_owned(),
+        reason: "damaged".to_owned(),
+        attempts: 5,
+        detail: Some("a checksum".to_owned()),
+    };
+    database.facts.record_dead_letter(&letter).await.unwrap();
+    let unaccounted = async || database.facts.unaccounted(&[crash.crash_id]).await.unwrap().len();
+    assert_eq!(unaccounted().await, 0);
+
+    assert!(database.facts.mark_retried(&letter, noon(), "operator").await.unwrap());
+    let known = database.facts.letter(crash.crash_id).await.unwrap().unwrap();
+    assert_eq!((known.letter.reason.as_str(), known.retried.unwrap().by.as_str()), ("damaged", "operator"));
+    assert_eq!(unaccounted().await, 1, "should the message be lost, the sweep finds the crash");
+
+    let again = DeadLetter { died_at: noon() + SignedDuration::from_secs(60), ..letter.clone() };
+    database.facts.record_dead_letter(&again).await.unwrap();
+    assert_eq!(unaccounted().await, 0);
+    assert!(!database.facts.mark_retried(&letter, noon(), "operator").await.unwrap(), "that letter is gone");
+
+    assert!(database.facts.drop_letter(crash.crash_id, noon(), "operator", Some("hopeless")).await.unwrap());
+    assert!(!database.facts.drop_letter(crash.crash_id, noon(), "operator", None).await.unwrap());
+    assert!(!database.facts.mark_retried(&again, noon(), "operator").await.unwrap(), "it was dropped");
+    let dropped = database.facts.letter(crash.crash_id).await.unwrap().unwrap().dropped.unwrap();
+    assert_eq!(dropped.why.as_deref(), Some("hopeless"));
+    assert_eq!(unaccounted().await, 0);
+
+    database.facts.save(&[CrashFact::of(&crash)]).await.unwrap();
+    assert_eq!(database.facts.letter(crash.crash_id).await.unwrap(), None);
+}
+
+#[tokio::test]
+async fn letters_are_grouped_by_stage_and_reason_and_listed_page_by_page() {
+    let database = migrated("letter_groups").await;
+    for number in 0..7 {
+        let letter = DeadLetter {
+            crash_id: crash(number).crash_id,
+            died_at: noon() + SignedDuration::from_secs(number.into()),
+            stage: "store".to_owned(),
+            reason: if number < 5 { "damaged" } else { "not_in_store" }.to_owned(),
+            attempts: 1,
+            detail: None,
+        };
+        database.facts.record_dead_letter(&letter).await.unwrap();
+    }
+    let groups = database.facts.letter_groups(&Which::default()).await.unwrap();
+    let told: Vec<_> = groups.iter().map(|group| (group.reason.as_str(), group.count)).collect();
+    assert_eq!(told, [("damaged", 5), ("not_in_store", 2)]);
+    assert_eq!(groups[0].examples, [4, 3, 2].map(|number| crash(number).crash_id));
+    assert_eq!(groups[0].newest, noon() + SignedDuration::from_secs(4));
+
+    let which = Which { reason: Some("damaged".to_owned()), ..Which::default() };
+    let first = database.facts.letters(&which, None, 3).await.unwrap();
+    let rest =
+        database.facts.letters(&which, first.last().map(|letter| letter.letter.crash_id), 3).await.unwrap();
+    assert_eq!((first.len(), rest.len()), (3, 2));
+    let other_day = Which { day: Some("2026-11-22".parse().unwrap()), ..Which::default() };
+    assert_eq!(database.facts.letter_groups(&other_day).await.unwrap(), []);
+    let asked: Vec<CrashId> = (5..9).map(|number| crash(number).crash_id).collect();
+    let mut with_letter = database.facts.with_letter(&asked).await.unwrap();
+    with_letter.sort();
+    assert_eq!(with_letter, asked[..2]);
+}
+
+#[tokio::test]
+async fn what_a_crash_lacks_is_marked_with_its_fact_until_it_lacks_nothing() {
+    let database = migrated("degraded").await;
+    let crash = crash(1);
+    let lacks = |part, next_try| Lacks { part, detail: "a server was down".to_owned(), next_try };
+    let mut fact = CrashFact::of(&crash);
+    fact.lacks = vec![lacks(Part::Symbols, Some(noon())), lacks(Part::Stacks, None)];
+    database.facts.save(&[fact.clone()]).await.unwrap();
+
+    let before = noon() - SignedDuration::from_secs(1);
+    assert_eq!(database.facts.degraded_due(before, 10).await.unwrap(), []);
+    let due = database.facts.degraded_due(noon(), 10).await.unwrap();
+    assert_eq!((due.len(), due[0].part, due[0].tries), (1, Part::Symbols, 0));
+    let later = Some(noon() + SignedDuration::from_hours(1));
+    assert!(database.facts.degraded_tried(&due[0], later, true).await.unwrap());
+    assert!(!database.facts.degraded_tried(&due[0], later, true).await.unwrap(), "somebody was quicker");
+
+    // Processed again, with its stacks: how often it was tried for its symbols stays.
+    fact.completed_at += SignedDuration::from_secs(60);
+    fact.lacks.truncate(1);
+    database.facts.save(&[fact.clone()]).await.unwrap();
+    let marks = database.facts.degraded(crash.crash_id).await.unwrap();
+    assert_eq!((marks.len(), marks[0].part, marks[0].tries, marks[0].next_try), (1, Part::Symbols, 1, later));
+
+    fact.completed_at += SignedDuration::from_secs(60);
+    fact.lacks.clear();
+    database.facts.save(&[fact]).await.unwrap();
+    assert_eq!(database.facts.degraded(crash.crash_id).await.unwrap(), []);
+}
+
+#[tokio::test]
+async fn a_process_is_known_by_its_last_word_until_it_leaves_or_falls_silent() {
+    let database = migrated("reports").await;
+    let report = |instance: &str, at: Timestamp| NodeReport {
+        role: "processor".to_owned(),
+        node: "node-1".to_owned(),
+        instance: instance.to_owned(),
+        pid: 4711,
+        started_at: noon(),
+        at,
+        version: "0.1.0".to_owned(),
+        workers: 2,
+        state: "working".to_owned(),
+        window_s: 60,
+        queues: [("standard".to_owned(), QueueReport { done: 9, recent: 3, ..QueueReport::default() })]
+            .into(),
+    };
+    let now = Timestamp::now();
+    let second = NodeReport { workers: 4, ..report("a", now) };
+    for report in [report("a", now), second.clone(), report("b", now - SignedDuration::from_mins(2))] {
+        database.facts.report(&report).await.unwrap();
+    }
+    let known = database.facts.reports().await.unwrap();
+    assert_eq!((known.len(), known[0].workers, &known[0].queues), (1, 4, &second.queues));
+
+    database.facts.report(&report("c", now - SignedDuration::from_hours(1))).await.unwrap();
+    database.facts.leave("processor", "node-1", "a").await.unwrap();
+    assert_eq!(database.facts.reports().await.unwrap(), []);
+    assert_eq!(
+        database.ask("SELECT instance FROM node_report"),
+        ["b"],
+        "who was silent for minutes is forgotten"
+    );
+}
+
+#[tokio::test]
+async fn a_crash_is_found_by_its_short_id_whether_it_has_a_fact_or_only_a_dead_letter() {
+    let database = migrated("short_ids").await;
+    let [with_fact, dead, other] = [1, 2, 3].map(crash);
+    for crash in [&with_fact, &other] {
+        database.facts.save(&[CrashFact::of(crash)]).await.unwrap();
+    }
+    let letter = DeadLetter {
+        crash_id: dead.crash_id,
+        died_at: noon(),
+        stage: "store".to_owned(),
+        reason: "damaged".to_owned(),
+        attempts: 1,
+        detail: None,
+    };
+    database.facts.record_dead_letter(&letter).await.unwrap();
+    for crash in [with_fact, dead] {
+        assert_eq!(database.facts.find_short(crash.crash_id.short()).await.unwrap(), [crash.crash_id]);
+    }
+    assert_eq!(database.facts.find_short(crash(4).crash_id.short()).await.unwrap(), []);
 }

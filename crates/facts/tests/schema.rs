@@ -19,12 +19,17 @@ fn a_second_migration_finds_nothing_to_do() {
     let database = Database::create("migrated_twice");
     let config = config(&database);
     assert_eq!(schema_state(&config).unwrap().version, 0);
-    assert_eq!(schema_state(&config).unwrap().pending.len(), SCHEMA as usize);
+    let pending = schema_state(&config).unwrap().pending;
+    assert_eq!(
+        pending.last().map(|name| name.starts_with(&format!("V{SCHEMA}__"))),
+        Some(true),
+        "{pending:?}"
+    );
 
     let first = migrate(&config).unwrap();
     let second = migrate(&config).unwrap();
 
-    assert_eq!((first.from, first.to, first.applied.len()), (0, SCHEMA, SCHEMA as usize));
+    assert_eq!((first.from, first.to, first.applied), (0, SCHEMA, pending));
     assert!(first.partitions > 0);
     assert_eq!((second.from, second.to, second.applied.len(), second.partitions), (SCHEMA, SCHEMA, 0, 0));
     let state = schema_state(&config).unwrap();

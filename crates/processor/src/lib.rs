@@ -9,6 +9,7 @@ mod metrics;
 mod outcome;
 mod patience;
 mod process;
+mod report;
 mod rules;
 mod saver;
 mod transform;
@@ -20,9 +21,11 @@ use std::{
 };
 
 use anyhow::Context as _;
+use crash::{CrashId, ThrottleDigit};
 use crashstore::CrashStore;
 use daemon::Need;
 use facts::Facts;
+use jiff::Timestamp;
 use queue::{BrokerState, Consumer, Prefetch};
 use serde::Serialize;
 use stackwalk::{Pool, WorkerCommand};
@@ -32,8 +35,9 @@ pub use config::Config;
 pub use transform::{Circumstances, is_minidump, transform};
 
 use crate::{
-    patience::Patience,
+    patience::{Look, Patience, chain},
     process::{Processor, Waits},
+    report::{Reporter, Tally},
     saver::Saver,
 };
 
@@ -77,7 +81,9 @@ pub async fn run(ctx: daemon::Context<Sections>) -> anyhow::Result<()> {
         .await
         .context("consuming from RabbitMQ")?;
 
-    let waits = waits(&ctx, &consumer);
+    let waits = waits(&ctx, &consumer, &facts, &crashes, &pool);
+    let tally = Arc::new(Tally::default());
+    let reporter = Reporter::start(&ctx, facts.clone(), tally.clone(), consumer.valve());
     watch_database(&ctx, facts.clone());
     let saver = Saver::start(facts.clone(), &ctx.config.processor, waits.database.clone());
     let processor = Arc::new(Processor {
@@ -89,6 +95,8 @@ pub async fn run(ctx: daemon::Context<Sections>) -> anyhow::Result<()> {
         pool: pool.clone(),
         saver,
         waits,
+        tally: tally.clone(),
+        degraded_delays: ctx.config.queue.degraded_delays.clone(),
         shutdown: ctx.shutdown.clone(),
         broken: OnceLock::new(),
     });
@@ -105,6 +113,7 @@ pub async fn run(ctx: daemon::Context<Sections>) -> anyhow::Result<()> {
     loop {
         let turn = Arc::clone(&turns).acquire_owned().await.expect("the semaphore is never closed");
         let Some(delivery) = consumer.next().await else { break };
+        tally.taken(delivery.queue, delivery.message.enqueued_at);
         let processor = Arc::clone(&processor);
         in_flight.spawn(async move { processor.process(delivery, turn).await });
         while in_flight.try_join_next().is_some() {}
@@ -115,6 +124,7 @@ pub async fn run(ctx: daemon::Context<Sections>) -> anyhow::Result<()> {
     };
     tracing::info!(crashes = in_flight.len(), "finishing the crashes in flight");
     while in_flight.join_next().await.is_some() {}
+    reporter.leave().await;
     drop(consumer);
     pool.close().await;
     writer.close().await;
@@ -128,19 +138,56 @@ pub async fn run(ctx: daemon::Context<Sections>) -> anyhow::Result<()> {
 }
 
 /// How this processor waits for what may be down; each is a line on the health page.
-fn waits(ctx: &daemon::Context<Sections>, consumer: &Consumer) -> Waits {
-    let patience = |name: &'static str| {
+fn waits(
+    ctx: &daemon::Context<Sections>,
+    consumer: &Consumer,
+    facts: &Facts,
+    crashes: &CrashStore,
+    pool: &Pool,
+) -> Waits {
+    let patience = |name: &'static str, look: Look| {
         let dependency = ctx.health.dependency(name, Need::Required);
         // All of them answered a moment ago.
         dependency.up();
         Patience {
+            name,
             dependency,
             valve: consumer.valve(),
             longest_pause: ctx.config.processor.longest_pause.get(),
             shutdown: ctx.shutdown.clone(),
+            look,
+            looking: Arc::default(),
         }
     };
-    Waits { database: patience("postgresql"), store: patience("crashstore"), workers: patience("workers") }
+    let (facts, crashes, pool) = (facts.clone(), crashes.clone(), pool.clone());
+    Waits {
+        database: patience("postgresql", look(move || ping(facts.clone()))),
+        store: patience("crashstore", look(move || read(crashes.clone()))),
+        workers: patience("workers", look(move || walk(pool.clone()))),
+    }
+}
+
+fn look<F>(once: impl Fn() -> F + Send + Sync + 'static) -> Look
+where
+    F: Future<Output = Result<(), String>> + Send + 'static,
+{
+    Arc::new(move || Box::pin(once()))
+}
+
+async fn ping(facts: Facts) -> Result<(), String> {
+    facts.ping().await.map_err(|error| chain(&error))
+}
+
+/// Looks for a crash that is not there. That something can be written shows when it is tried.
+async fn read(crashes: CrashStore) -> Result<(), String> {
+    let nobody = CrashId::new(Timestamp::now(), ThrottleDigit::Accept, rand::random());
+    let nobody = nobody.map_err(|error| error.to_string())?;
+    crashes.find(nobody).await.map(drop).map_err(|error| chain(&error))
+}
+
+/// Walks a dump without a byte.
+async fn walk(pool: Pool) -> Result<(), String> {
+    pool.walk(bytes::Bytes::new()).await.map(drop).map_err(|error| chain(&error))
 }
 
 /// Asks the database now and then how it is, so that the health page knows it also when no crash comes.

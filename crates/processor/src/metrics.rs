@@ -2,7 +2,7 @@
 
 use std::time::Instant;
 
-use metrics::{counter, histogram};
+use metrics::{counter, gauge, histogram};
 
 use crate::rules::Outcome;
 
@@ -23,6 +23,17 @@ impl Metrics {
     /// `crashmill_processor_stackwalk_total{result}`: every dump that was walked.
     pub(crate) fn stackwalk(result: &'static str) {
         counter!("crashmill_processor_stackwalk_total", "result" => result).increment(1);
+    }
+
+    /// `crashmill_processor_degraded_total{part}`: every crash that was saved without a part.
+    pub(crate) fn degraded(part: facts::Part) {
+        counter!("crashmill_processor_degraded_total", "part" => part.as_str()).increment(1);
+    }
+
+    /// `crashmill_processor_backlog_seconds`: how many seconds of all processors' work wait in the queues; not a number
+    /// while nobody can tell.
+    pub(crate) fn backlog(seconds: Option<f64>) {
+        gauge!("crashmill_processor_backlog_seconds").set(seconds.unwrap_or(f64::NAN));
     }
 
     /// `crashmill_processor_rule_total{rule,outcome}`: every rule that ran.

@@ -1,10 +1,16 @@
 //! Waiting for what a processor depends on: the database, the crash store, its workers.
 //!
 //! While one of them is down, no new crash is taken and no attempt is spent. A wait ends well before the broker would
-//! take a crash for forgotten; the crash then goes back to its queue, and the next wait begins.
+//! take a crash for forgotten; the crash is then put off, and nothing is taken until a look finds that what was down is
+//! back. So however long an outage lasts, it costs a crash neither an attempt nor a return, of which brokers count a few.
 
 use std::{
     future::Future,
+    pin::Pin,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
     time::{Duration, Instant},
 };
 
@@ -17,21 +23,35 @@ const FIRST_PAUSE: Duration = Duration::from_millis(200);
 /// How long one crash waits. RabbitMQ takes a delivery for forgotten after 30 minutes.
 const GIVE_UP_AFTER: Duration = Duration::from_secs(10 * 60);
 
+/// A look whether something is back; else why not.
+pub(crate) type Look =
+    Arc<dyn Fn() -> Pin<Box<dyn Future<Output = Result<(), String>> + Send>> + Send + Sync>;
+
 /// How a processor waits for one of the things that it depends on.
 #[derive(Clone)]
 pub(crate) struct Patience {
+    /// What it is, which is also why nothing is taken.
+    pub(crate) name: &'static str,
     pub(crate) dependency: Dependency,
     /// Lets no new crash in while something is down.
     pub(crate) valve: Valve,
     pub(crate) longest_pause: Duration,
     pub(crate) shutdown: CancellationToken,
+    pub(crate) look: Look,
+    /// Whether somebody looks already.
+    pub(crate) looking: Arc<AtomicBool>,
 }
 
 /// Why a wait ended without a result.
 #[derive(Debug)]
 pub(crate) enum Ended<E> {
-    /// The processor stops, or it took too long: the crash goes back.
-    InVain,
+    /// The processor stops.
+    Stopping,
+    /// It took too long.
+    InVain {
+        /// What was waited for.
+        what: &'static str,
+    },
     /// Another try cannot help.
     Failed(E),
 }
@@ -52,33 +72,76 @@ impl Patience {
     {
         let since = Instant::now();
         let mut pause = FIRST_PAUSE;
-        let mut has_waited = false;
         loop {
             let error = match operation().await {
                 Ok(value) => {
-                    self.dependency.up();
-                    if has_waited {
-                        self.valve.resume();
-                    }
+                    self.is_back();
                     return Ok(value);
                 }
                 Err(error) if passes(&error) => error,
-                Err(error) => return Err(Ended::Failed(error)),
+                Err(error) => {
+                    // Whatever it says, it answers.
+                    self.is_back();
+                    return Err(Ended::Failed(error));
+                }
             };
-            has_waited = true;
-            self.dependency.down(chain(&error));
+            self.is_down(chain(&error));
             if since.elapsed() > GIVE_UP_AFTER {
-                self.valve.resume();
-                return Err(Ended::InVain);
+                return Err(Ended::InVain { what: self.name });
             }
-            self.valve.pause();
             tokio::select! {
-                () = tokio::time::sleep(pause.mul_f64(rand::random_range(0.5..1.0))) => {}
-                () = self.shutdown.cancelled() => return Err(Ended::InVain),
+                () = tokio::time::sleep(jittered(pause)) => {}
+                () = self.shutdown.cancelled() => return Err(Ended::Stopping),
             }
             pause = (pause * 2).min(self.longest_pause);
         }
     }
+
+    fn is_back(&self) {
+        self.dependency.up();
+        self.valve.resume(self.name);
+    }
+
+    /// Nothing is taken from here on, until some wait or look finds that it is back.
+    fn is_down(&self, why: String) {
+        self.dependency.down(why);
+        self.valve.pause(self.name);
+        if !self.looking.swap(true, Ordering::AcqRel) {
+            let patience = self.clone();
+            tokio::spawn(async move { patience.keep_looking().await });
+        }
+    }
+
+    async fn keep_looking(&self) {
+        loop {
+            let pause = tokio::time::sleep(jittered(self.longest_pause));
+            if self.shutdown.run_until_cancelled(pause).await.is_none() {
+                return;
+            }
+            if self.is_awaited() {
+                match (self.look)().await {
+                    Ok(()) => self.is_back(),
+                    Err(why) => self.dependency.down(why),
+                }
+            }
+            if !self.is_awaited() {
+                self.looking.store(false, Ordering::Release);
+                // It may have gone down again in between, with this look still counted on.
+                if !self.is_awaited() || self.looking.swap(true, Ordering::AcqRel) {
+                    return;
+                }
+            }
+        }
+    }
+
+    fn is_awaited(&self) -> bool {
+        self.valve.reasons().contains(&self.name)
+    }
+}
+
+/// Chance takes up to half of a pause away, so that those who wait together do not come back together.
+fn jittered(pause: Duration) -> Duration {
+    pause.mul_f64(rand::random_range(0.5..1.0))
 }
 
 /// An error and its causes, in one line.

@@ -1,12 +1,15 @@
 //! The flow of one crash: fetch, stackwalk, rules, signature, save, record, acknowledge.
 
-use std::{sync::OnceLock, time::Instant};
+use std::{
+    sync::{Arc, OnceLock},
+    time::{Duration, Instant},
+};
 
 use crash::{CrashId, ProcessedCrash, RawCrash};
-use crashstore::{CrashStore, Writer};
-use facts::{Attempt, CrashFact, DeadLetter, Facts};
+use crashstore::{Area, CrashStore, Writer};
+use facts::{Attempt, CrashFact, DeadLetter, Facts, Lacks};
 use jiff::Timestamp;
-use queue::{Delivery, Message, Retried};
+use queue::{Delivery, Later, Message};
 use stackwalk::Pool;
 use tokio::sync::OwnedSemaphorePermit;
 use tokio_util::sync::CancellationToken;
@@ -15,12 +18,16 @@ use tracing::Instrument;
 use crate::{
     config::Config,
     metrics::Metrics,
-    outcome::{Failure, Verdict, store_may_recover},
+    outcome::{self, Failure, Verdict, store_may_recover},
     patience::{Ended, Patience, chain},
+    report::Tally,
     saver::Saver,
     transform::{Circumstances, transform},
     walk::walk_dumps,
 };
+
+/// How long a verdict is given again and again. RabbitMQ takes a delivery for forgotten after 30 minutes.
+const TELL_FOR: Duration = Duration::from_secs(10 * 60);
 
 /// What every crash needs.
 pub(crate) struct Processor {
@@ -32,9 +39,20 @@ pub(crate) struct Processor {
     pub(crate) pool: Pool,
     pub(crate) saver: Saver,
     pub(crate) waits: Waits,
+    pub(crate) tally: Arc<Tally>,
+    /// How long a crash that lacks a part waits until it is processed again.
+    pub(crate) degraded_delays: Vec<settings::Duration>,
     pub(crate) shutdown: CancellationToken,
     /// Why this process cannot go on, once it cannot.
     pub(crate) broken: OnceLock<String>,
+}
+
+/// A verdict that is published.
+#[derive(Clone, Copy)]
+enum Word<'a> {
+    Retry(&'a Later),
+    PutOff,
+    Dead,
 }
 
 /// How to wait for each of the things that may be down.
@@ -56,11 +74,15 @@ impl Processor {
                 Some(failure) => Err(failure),
                 None => self.result_of(&delivery.message, turn).await,
             };
+            let queue = delivery.queue;
             let (verdict, told) = match result {
                 Ok(()) => ("processed", delivery.ack().await),
                 Err(failure) => self.dispose(delivery, &failure).await,
             };
             Metrics::job(verdict);
+            if told.is_ok() && !matches!(verdict, "given_back" | "put_off") {
+                self.tally.done(queue);
+            }
             Metrics::stage("total", started);
             match told {
                 Ok(()) => {
@@ -81,9 +103,11 @@ impl Processor {
     async fn result_of(&self, message: &Message, turn: OwnedSemaphorePermit) -> Result<(), Failure> {
         let started_at = Timestamp::now();
         let Some(raw) = self.fetch(message).await? else { return self.already_done(message.crash_id).await };
-        let processed = self.transform(raw, message, started_at).await?;
+        let mut processed = self.transform(raw, message, started_at).await?;
         drop(turn);
-        self.save(processed).await
+        let lacks = outcome::lacks(&processed, &self.degraded_delays, rand::random());
+        processed.notes.extend(lacks.iter().map(outcome::note));
+        self.save(processed, lacks).await
     }
 
     async fn fetch(&self, message: &Message) -> Result<Option<RawCrash>, Failure> {
@@ -94,8 +118,12 @@ impl Processor {
         Ok(raw)
     }
 
-    /// A crash that has its fact may be erased, or expire, while its id is still on a queue.
+    /// A crash that has its fact may expire, and any may be erased, while its id is still on a queue.
     async fn already_done(&self, id: CrashId) -> Result<(), Failure> {
+        let frames = self.waits.store.run(|| self.crashes.find(id), store_may_recover).await?;
+        if frames.iter().any(|frame| frame.area == Area::Raw && frame.erased) {
+            return Ok(());
+        }
         let fact = self.waits.database.run(|| self.facts.fact(id), facts::Error::is_transient).await?;
         fact.map(drop).ok_or(Failure::NotInStore)
     }
@@ -124,7 +152,7 @@ impl Processor {
     }
 
     /// The processed crash first, then the fact: where a fact is, its processed crash can be read.
-    async fn save(&self, processed: ProcessedCrash) -> Result<(), Failure> {
+    async fn save(&self, processed: ProcessedCrash, lacks: Vec<Lacks>) -> Result<(), Failure> {
         let started = Instant::now();
         let write = || self.writer.save_processed(&processed);
         let may_recover = |error: &crashstore::Error| !self.is_broken(error) && store_may_recover(error);
@@ -135,7 +163,8 @@ impl Processor {
         Metrics::stage("save:store", started);
 
         let started = Instant::now();
-        self.saver.save(CrashFact::of(&processed)).await?;
+        lacks.iter().for_each(|lacks| Metrics::degraded(lacks.part));
+        self.saver.save(CrashFact { lacks, ..CrashFact::of(&processed) }).await?;
         Metrics::stage("save:facts", started);
         Ok(())
     }
@@ -156,21 +185,20 @@ impl Processor {
         delivery: Delivery,
         failure: &Failure,
     ) -> (&'static str, Result<(), queue::Error>) {
-        match failure.verdict() {
-            Verdict::GiveBack => ("given_back", delivery.give_back().await),
-            Verdict::Retry => {
-                tracing::warn!(reason = failure.detail(), "the crash is tried again later");
-                let message = delivery.message.clone();
-                match delivery.retry(failure.reason()).await {
-                    Ok(Retried::Later(_)) => {
-                        self.record_attempt(&message, failure, facts::Outcome::Retry).await;
-                        ("retried", Ok(()))
-                    }
-                    Ok(Retried::Exhausted(delivery)) => self.dead_letter(delivery, failure).await,
-                    Err(error) => ("retried", Err(error)),
-                }
+        match (failure.verdict(), delivery.later()) {
+            (Verdict::GiveBack, _) => ("given_back", delivery.give_back().await),
+            (Verdict::PutOff, _) => {
+                tracing::warn!(reason = failure.detail(), "the crash is put off");
+                ("put_off", self.tell(&delivery, Word::PutOff, failure).await)
             }
-            Verdict::DeadLetter => self.dead_letter(delivery, failure).await,
+            (Verdict::Retry, Some(later)) => {
+                tracing::warn!(reason = failure.detail(), "the crash is tried again later");
+                // Before it is published, so that nothing is ever retried without a word about why. Killed in between, the
+                // processor leaves a row about an attempt that is made anew, and that then takes the row's place.
+                self.record_attempt(&delivery.message, failure, Some(later.delay)).await;
+                ("retried", self.tell(&delivery, Word::Retry(&later), failure).await)
+            }
+            (Verdict::Retry, None) | (Verdict::DeadLetter, _) => self.dead_letter(delivery, failure).await,
         }
     }
 
@@ -193,32 +221,58 @@ impl Processor {
             attempts: delivery.message.attempt,
             detail: Some(failure.detail()),
         };
-        self.record_attempt(&delivery.message, failure, facts::Outcome::Dead).await;
+        self.record_attempt(&delivery.message, failure, None).await;
         let record = || self.facts.record_dead_letter(&letter);
         match self.waits.database.run(record, facts::Error::is_transient).await {
-            Ok(()) => ("dead", delivery.dead(failure.reason()).await),
-            Err(Ended::InVain) => ("given_back", delivery.give_back().await),
-            Err(Ended::Failed(error)) => {
-                tracing::error!(
-                    error = chain(&error),
-                    "the dead letter could not be recorded; the crash is parked all the same"
-                );
-                ("dead", delivery.dead(failure.reason()).await)
+            Ok(()) => {}
+            Err(Ended::Stopping) => return ("given_back", delivery.give_back().await),
+            Err(Ended::InVain { .. }) => {
+                return ("put_off", self.tell(&delivery, Word::PutOff, failure).await);
+            }
+            Err(Ended::Failed(error)) => tracing::error!(
+                error = chain(&error),
+                "the dead letter could not be recorded; the crash is parked all the same"
+            ),
+        }
+        ("dead", self.tell(&delivery, Word::Dead, failure).await)
+    }
+
+    /// Gives a verdict that publishes, as often as it takes while the broker takes no messages: a crash that is given back
+    /// instead comes again at once, and costs the same work in vain.
+    async fn tell(&self, delivery: &Delivery, word: Word<'_>, failure: &Failure) -> Result<(), queue::Error> {
+        let since = Instant::now();
+        loop {
+            let told = match word {
+                Word::Retry(later) => delivery.retry(later, failure.reason()).await,
+                Word::PutOff => delivery.put_off().await.map(drop),
+                Word::Dead => delivery.dead(failure.reason()).await,
+            };
+            let Err(error) = told else { return Ok(()) };
+            if !delivery.is_ours() || since.elapsed() > TELL_FOR {
+                return Err(error);
+            }
+            tracing::debug!(reason = chain(&error), "the verdict could not be published; it is given again");
+            let pause = self.config.longest_pause.get().mul_f64(rand::random_range(0.25..0.5));
+            if self.shutdown.run_until_cancelled(tokio::time::sleep(pause)).await.is_none() {
+                return Err(error);
             }
         }
     }
 
-    /// Leaves a row that says why the attempt failed; a crash is not held up by a database that is down.
-    async fn record_attempt(&self, message: &Message, failure: &Failure, outcome: facts::Outcome) {
+    /// Leaves a row that says why the attempt failed, and after which delay there is another; a crash is not held up by a
+    /// database that is down.
+    async fn record_attempt(&self, message: &Message, failure: &Failure, again_after: Option<Duration>) {
+        let at = Timestamp::now();
         let attempt = Attempt {
             crash_id: message.crash_id,
             attempt: message.attempt,
-            at: Timestamp::now(),
+            at,
             node: self.node.clone(),
             stage: failure.stage().to_owned(),
-            outcome,
+            outcome: if again_after.is_some() { facts::Outcome::Retry } else { facts::Outcome::Dead },
             reason: failure.reason().to_owned(),
             detail: Some(failure.detail()),
+            due_at: again_after.and_then(|delay| at.checked_add(delay).ok()),
         };
         if let Err(error) = self.facts.record_attempt(&attempt).await {
             tracing::warn!(crash_id = %message.crash_id, %error, "the failed attempt could not be recorded");

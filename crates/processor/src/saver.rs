@@ -37,7 +37,7 @@ impl Saver {
     /// Saves one fact; returns when it is committed.
     ///
     /// # Errors
-    /// [`Failure::Refused`] when the database will never take it, [`Failure::Stopping`] when it is down for too long.
+    /// [`Failure::Refused`] when the database will never take it, [`Failure::Outage`] when it is down for too long.
     pub(crate) async fn save(&self, fact: CrashFact) -> Result<(), Failure> {
         let (saved, answer) = oneshot::channel();
         self.facts.send(Waiting { fact, saved }).await.map_err(|_| Failure::Stopping)?;
@@ -56,6 +56,7 @@ async fn save(facts: &Facts, patience: &Patience, batch: Vec<Waiting>) {
                 None => Ok(()),
             },
             Err(Failure::Refused(reason)) => Err(Failure::Refused(reason.clone())),
+            Err(Failure::Outage { what }) => Err(Failure::Outage { what }),
             Err(_) => Err(Failure::Stopping),
         };
         // A processor that no longer waits has given its crash back; doing it again gives the same row.

@@ -26,10 +26,14 @@ pub struct Config {
     pub namespace: String,
     /// How long a publish may wait for the broker's confirm before its id goes to the journal.
     pub publish_timeout: Duration,
-    /// How long to wait before the second attempt, the third, and so on; the last one also for all that follow.
+    /// How long to wait before the second attempt, the third, and so on; the last one also for all that follow. Chance makes
+    /// half of them half as long again.
     pub retry_delays: Vec<Duration>,
     /// How often a crash is tried before it is dead.
     pub max_attempts: u16,
+    /// How long a crash that was saved without its symbols, because a source of them was down, waits until it is processed
+    /// again: the first time, the second, and so on. After the last it is left to people.
+    pub degraded_delays: Vec<Duration>,
     /// Of so many ids taken while others wait too, one is from `reprocessing`.
     pub reprocessing_every: u32,
     /// How often both sides say that they are there; a connection that is silent for twice as long is given up.
@@ -53,6 +57,7 @@ impl Default for Config {
             publish_timeout: Duration::from_secs(5),
             retry_delays: vec![Duration::from_secs(10), Duration::from_secs(60), Duration::from_secs(600)],
             max_attempts: 5,
+            degraded_delays: [600, 3_600, 6 * 3_600, 24 * 3_600].map(Duration::from_secs).to_vec(),
             reprocessing_every: 10,
             heartbeat: Duration::from_secs(10),
             reconnect_delay: Duration::from_secs(10),

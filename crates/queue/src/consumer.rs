@@ -122,18 +122,7 @@ impl Consumer {
         self.state.clone()
     }
 
-    /// Hands out nothing until [`Consumer::resume`]: for while what it takes to process a crash is not there. After a
-    /// while, what is in our hands is given back for other processes to take.
-    pub fn pause(&self) {
-        self.hands.set_paused(true);
-    }
-
-    /// Hands out crashes again.
-    pub fn resume(&self) {
-        self.hands.set_paused(false);
-    }
-
-    /// Pauses and resumes from another task, also while one waits in [`Consumer::next`].
+    /// Stops it from elsewhere.
     #[must_use]
     pub fn valve(&self) -> Valve {
         Valve(self.hands.clone())
@@ -141,14 +130,21 @@ impl Consumer {
 }
 
 impl Valve {
-    /// As [`Consumer::pause`].
-    pub fn pause(&self) {
-        self.0.set_paused(true);
+    /// Hands out nothing until this reason and all others are gone: for while what it takes to process a crash is not
+    /// there. After a while, what is in our hands is given back for other processes to take.
+    pub fn pause(&self, reason: &'static str) {
+        self.0.pause(reason);
     }
 
-    /// As [`Consumer::resume`].
-    pub fn resume(&self) {
-        self.0.set_paused(false);
+    /// This is no reason any more.
+    pub fn resume(&self, reason: &'static str) {
+        self.0.resume(reason);
+    }
+
+    /// Why nothing is handed out; no reasons while something is.
+    #[must_use]
+    pub fn reasons(&self) -> Vec<&'static str> {
+        self.0.reasons()
     }
 }
 

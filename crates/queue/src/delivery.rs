@@ -1,6 +1,13 @@
 //! A crash that was taken from a queue, and the verdicts about it.
 
-use std::{fmt, sync::Arc, time::Duration};
+use std::{
+    fmt,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::Duration,
+};
 
 use crash::QueueName;
 use jiff::Timestamp;
@@ -21,8 +28,12 @@ use crate::{
     wire::{Via, Wire},
 };
 
-/// A crash that is ours until a verdict: [`ack`](Self::ack), [`retry`](Self::retry), [`dead`](Self::dead) or
-/// [`give_back`](Self::give_back). One that is dropped without is given back.
+/// A crash that is ours until a verdict: [`ack`](Self::ack), [`retry`](Self::retry), [`dead`](Self::dead),
+/// [`put_off`](Self::put_off) or [`give_back`](Self::give_back). One that is dropped without is given back.
+///
+/// The verdicts that publish do so first, and acknowledge once that is confirmed. Where the confirm does not come, it is
+/// unknown whether the message arrived, the crash is still ours, and the verdict may be given again: then it may be on two
+/// queues, and is processed twice with one result.
 ///
 /// It keeps its connection alive, so verdicts can be given after the consumer was told to stop, and is gone with it.
 pub struct Delivery {
@@ -34,17 +45,18 @@ pub struct Delivery {
     pub redelivered: bool,
     /// How often that has happened, as far as the broker counts.
     pub returns: u64,
-    acker: Option<Acker>,
+    acker: Acker,
+    /// Whether the broker was told a verdict.
+    settled: AtomicBool,
     source: Arc<Source>,
 }
 
-/// What became of a crash that is to be tried again.
-#[derive(Debug)]
-pub enum Retried {
-    /// It comes back to its queue after this time, as the next attempt.
-    Later(Duration),
-    /// It has had all its attempts. The crash is still the caller's: record it, then call [`Delivery::dead`].
-    Exhausted(Delivery),
+/// When a crash comes back to its queue.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Later {
+    /// After this time.
+    pub delay: Duration,
+    exchange: ShortString,
 }
 
 /// Where deliveries come from and where their verdicts go. The fields end in the order in which they stand.
@@ -71,7 +83,8 @@ impl Delivery {
             queue: source.queue,
             redelivered,
             returns: message::returns(&properties),
-            acker: Some(acker),
+            acker,
+            settled: AtomicBool::new(false),
             source: source.clone(),
         })
     }
@@ -80,47 +93,56 @@ impl Delivery {
     ///
     /// # Errors
     /// [`Error::Stale`] and others when the broker does not know of it; then it delivers the crash again.
-    pub async fn ack(mut self) -> Result<(), Error> {
-        let acker = self.acker.take().ok_or(Error::Stale)?;
-        self.source.metrics.verdict("ack");
-        finish(&acker).await
+    pub async fn ack(self) -> Result<(), Error> {
+        self.finish("ack").await
+    }
+
+    /// When the next attempt is to be, should this one fail; chance decides between two delays. Nothing when the crash has
+    /// had all its attempts: record that, then call [`Delivery::dead`].
+    #[must_use]
+    pub fn later(&self) -> Option<Later> {
+        let attempt = self.message.attempt;
+        if attempt >= self.source.settings.max_attempts {
+            return None;
+        }
+        let retry = self.source.settings.names.retry_after(attempt, rand::random())?;
+        Some(Later { delay: retry.delay, exchange: retry.name.clone() })
     }
 
     /// This attempt failed, and another may not: publishes the crash for later, then acknowledges this delivery.
     ///
     /// # Errors
-    /// When it cannot be published, or not be acknowledged. Either way the broker delivers the crash again.
-    pub async fn retry(self, reason: &str) -> Result<Retried, Error> {
-        if self.message.attempt >= self.source.settings.max_attempts {
-            return Ok(Retried::Exhausted(self));
-        }
-        let Some(retry) = self.source.settings.names.retry_after(self.message.attempt).cloned() else {
-            return Ok(Retried::Exhausted(self));
-        };
+    /// When it cannot be published, which may be tried again, or not be acknowledged. When nothing helps, the broker
+    /// delivers the crash again.
+    pub async fn retry(&self, later: &Later, reason: &str) -> Result<(), Error> {
         let again = Message {
-            attempt: self.message.attempt + 1,
+            attempt: self.message.attempt.saturating_add(1),
             reason: Some(message::cut(reason).to_owned()),
-            enqueued_at: Timestamp::now() + retry.delay,
             ..self.message.clone()
         };
-        // The key is the work queue's name, which leads the message home when its time is over.
-        let key = self.source.settings.names.work(self.queue);
-        let outgoing = Outgoing {
-            exchange: retry.name,
-            key,
-            body: again.body().into_bytes(),
-            properties: again.properties(),
-        };
-        self.hand_on(outgoing, "retry").await?;
-        Ok(Retried::Later(retry.delay))
+        self.come_back(later, again, "retry").await
+    }
+
+    /// This attempt could not be made, for no fault of the crash: publishes it as it is for later, then acknowledges this
+    /// delivery. Returns how much later.
+    ///
+    /// Unlike giving it back, this counts as no return: a broker forgets a crash that was returned too often.
+    ///
+    /// # Errors
+    /// As those of [`Delivery::retry`].
+    pub async fn put_off(&self) -> Result<Duration, Error> {
+        let longest = self.source.settings.names.longest().ok_or(Error::Stale)?;
+        let later = Later { delay: longest.delay, exchange: longest.name.clone() };
+        self.come_back(&later, self.message.clone(), "put_off").await?;
+        Ok(later.delay)
     }
 
     /// Nobody shall try this crash again: publishes it to `dead`, then acknowledges this delivery. What the database
     /// has to know was recorded by the caller before.
     ///
     /// # Errors
-    /// When it cannot be published, or not be acknowledged. Either way the broker delivers the crash again.
-    pub async fn dead(self, reason: &str) -> Result<(), Error> {
+    /// As those of [`Delivery::retry`].
+    pub async fn dead(&self, reason: &str) -> Result<(), Error> {
         let last = Message { reason: Some(message::cut(reason).to_owned()), ..self.message.clone() };
         let (exchange, key) = (self.source.settings.names.exchange(), self.source.settings.names.dead());
         let properties = last.dead_properties(self.queue);
@@ -132,37 +154,65 @@ impl Delivery {
     ///
     /// # Errors
     /// When the broker cannot be told; it then does the same by itself when the connection is gone.
-    pub async fn give_back(mut self) -> Result<(), Error> {
-        let acker = self.acker.take().ok_or(Error::Stale)?;
-        self.source.metrics.verdict("given_back");
-        reject(&acker).await
+    pub async fn give_back(self) -> Result<(), Error> {
+        self.settle("given_back")?;
+        reject(&self.acker).await
     }
 
     /// False when the connection is gone and with it every verdict.
-    pub(crate) fn is_ours(&self) -> bool {
-        self.acker.as_ref().is_some_and(Acker::usable)
+    #[must_use]
+    pub fn is_ours(&self) -> bool {
+        self.acker.usable() && !self.settled.load(Ordering::Acquire)
     }
 
     pub(crate) fn handed_out(&self) {
         self.source.metrics.delivered(self.message.enqueued_at);
     }
 
-    /// Publishes, and acknowledges only what is confirmed. When it returns early, dropping `self` gives the crash back.
-    async fn hand_on(mut self, outgoing: Outgoing, verdict: &'static str) -> Result<(), Error> {
+    async fn come_back(&self, later: &Later, message: Message, verdict: &'static str) -> Result<(), Error> {
+        let message = Message { enqueued_at: Timestamp::now() + later.delay, ..message };
+        let outgoing = Outgoing {
+            exchange: later.exchange.clone(),
+            // The key is the work queue's name, which leads the message home when its time is over.
+            key: self.source.settings.names.work(self.queue),
+            body: message.body().into_bytes(),
+            properties: message.properties(),
+        };
+        self.hand_on(outgoing, verdict).await
+    }
+
+    /// Publishes, and acknowledges only what is confirmed. When it fails before, dropping `self` gives the crash back.
+    async fn hand_on(&self, outgoing: Outgoing, verdict: &'static str) -> Result<(), Error> {
+        if !self.is_ours() {
+            return Err(Error::Stale);
+        }
         // Also a brake: where the broker takes nothing, the same crash must not be delivered again at once.
         self.source.wire.connected().await?;
         self.source.wire.send(Via::Live, outgoing).await?;
-        let acker = self.acker.take().ok_or(Error::Stale)?;
+        self.finish(verdict).await
+    }
+
+    async fn finish(&self, verdict: &'static str) -> Result<(), Error> {
+        self.settle(verdict)?;
+        finish(&self.acker).await
+    }
+
+    /// From here on the broker is told, and nobody else may tell it.
+    fn settle(&self, verdict: &'static str) -> Result<(), Error> {
+        if self.settled.swap(true, Ordering::AcqRel) {
+            return Err(Error::Stale);
+        }
         self.source.metrics.verdict(verdict);
-        finish(&acker).await
+        Ok(())
     }
 }
 
 impl Drop for Delivery {
     fn drop(&mut self) {
-        let Some(acker) = self.acker.take().filter(Acker::usable) else { return };
-        let source = self.source.clone();
-        source.metrics.verdict("given_back");
+        if !self.is_ours() || self.settle("given_back").is_err() {
+            return;
+        }
+        let (acker, source) = (self.acker.clone(), self.source.clone());
         self.source.runtime.spawn(async move {
             if let Err(error) = reject(&acker).await {
                 tracing::debug!(%error, "a crash could not be given back; the broker does it with the connection's end");
@@ -183,7 +233,7 @@ impl fmt::Debug for Delivery {
     }
 }
 
-async fn finish(acker: &Acker) -> Result<(), Error> {
+pub(crate) async fn finish(acker: &Acker) -> Result<(), Error> {
     known(within(ANSWER_TIMEOUT, "acknowledging", acker.ack(BasicAckOptions::default())).await?)
 }
 

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use crash::QueueName;
 use lapin::{
     options::QueueDeclareOptions,
     types::{FieldTable, ShortString},
@@ -21,10 +22,23 @@ const LIMIT: Duration = Duration::from_secs(20);
 pub struct Depth {
     /// The queue's name on the broker, with the namespace.
     pub name: String,
+    /// What it is for.
+    pub kind: Kind,
     /// How many messages wait; those that somebody has taken are not counted.
     pub ready: u32,
     /// How many take from it: three a processor, one for each work queue.
     pub consumers: u32,
+}
+
+/// What a queue is for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Kind {
+    /// Processors take from it.
+    Work(QueueName),
+    /// Dead crashes are parked there.
+    Dead,
+    /// Crashes wait there for their next attempt.
+    Retry,
 }
 
 /// Asks for every queue of ours: the work queues, `dead`, and those of the retries. Changes nothing; a queue that is
@@ -38,8 +52,10 @@ pub async fn depths(config: &Config) -> Result<Vec<Depth>, Error> {
         let line = Line::open(&settings.uri, "status").await?;
         let names = &settings.names;
         let mut depths = Vec::new();
-        for queue in names.bound().chain(names.retries().iter().map(|retry| retry.name.clone())) {
-            match depth(&line, queue).await {
+        let work = QueueName::ALL.into_iter().map(|queue| (Kind::Work(queue), names.work(queue)));
+        let retries = names.retries().map(|retry| (Kind::Retry, retry.name.clone()));
+        for (kind, queue) in work.chain([(Kind::Dead, names.dead())]).chain(retries) {
+            match depth(&line, kind, queue).await {
                 Ok(depth) => depths.push(depth),
                 Err(error) if error.is_not_found() => {}
                 Err(error) => return Err(error),
@@ -53,7 +69,7 @@ pub async fn depths(config: &Config) -> Result<Vec<Depth>, Error> {
 }
 
 /// On a channel of its own, because the broker closes a channel that asks for what is not there.
-async fn depth(line: &Line, queue: ShortString) -> Result<Depth, Error> {
+pub(crate) async fn depth(line: &Line, kind: Kind, queue: ShortString) -> Result<Depth, Error> {
     let channel = line.channel().await?;
     let options = QueueDeclareOptions { passive: true, ..QueueDeclareOptions::durable() };
     let doing = format!("asking for the queue {queue}");
@@ -61,6 +77,7 @@ async fn depth(line: &Line, queue: ShortString) -> Result<Depth, Error> {
         within(ANSWER_TIMEOUT, doing, channel.queue_declare(queue, options, FieldTable::default())).await?;
     Ok(Depth {
         name: answer.name().as_str().to_owned(),
+        kind,
         ready: answer.message_count(),
         consumers: answer.consumer_count(),
     })

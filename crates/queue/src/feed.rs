@@ -1,7 +1,7 @@
 //! From one queue on the broker into our hands, as much as the workers can use.
 
 use std::{
-    collections::VecDeque,
+    collections::{BTreeSet, VecDeque},
     sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::Duration,
 };
@@ -31,11 +31,14 @@ pub(crate) struct Hands {
     waiting: Mutex<[VecDeque<Delivery>; 3]>,
     changed: Notify,
     pub(crate) paused: watch::Sender<bool>,
+    /// Why; it goes on when there is no reason left.
+    reasons: Mutex<BTreeSet<&'static str>>,
 }
 
 impl Hands {
     pub(crate) fn new() -> Self {
-        Self { waiting: Mutex::default(), changed: Notify::new(), paused: watch::Sender::new(false) }
+        let paused = watch::Sender::new(false);
+        Self { waiting: Mutex::default(), changed: Notify::new(), paused, reasons: Mutex::default() }
     }
 
     /// The delivery whose turn it is, without those whose connection is gone.
@@ -58,9 +61,25 @@ impl Hands {
         self.changed.notified().await;
     }
 
-    pub(crate) fn set_paused(&self, paused: bool) {
-        self.paused.send_replace(paused);
-        self.changed.notify_one();
+    pub(crate) fn pause(&self, reason: &'static str) {
+        self.change_reasons(|reasons| reasons.insert(reason));
+    }
+
+    pub(crate) fn resume(&self, reason: &'static str) {
+        self.change_reasons(|reasons| reasons.remove(reason));
+    }
+
+    pub(crate) fn reasons(&self) -> Vec<&'static str> {
+        self.reasons.lock().unwrap_or_else(PoisonError::into_inner).iter().copied().collect()
+    }
+
+    fn change_reasons(&self, change: impl FnOnce(&mut BTreeSet<&'static str>) -> bool) {
+        let mut reasons = self.reasons.lock().unwrap_or_else(PoisonError::into_inner);
+        if change(&mut reasons) {
+            // Still under the lock, so that two changes are seen in their order.
+            self.paused.send_replace(!reasons.is_empty());
+            self.changed.notify_one();
+        }
     }
 
     fn put(&self, delivery: Delivery) {

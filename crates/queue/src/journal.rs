@@ -31,7 +31,7 @@ use tokio::sync::{mpsc, oneshot};
 
 pub(crate) use drain::{Drain, drain};
 pub(crate) use ledger::Ledger;
-pub use outside::{is_journaled, journal_depth};
+pub use outside::{Journaled, is_journaled, journal_depth, journaled};
 pub(crate) use segment::Entry;
 
 use crate::{error::Error, metrics::Metrics};

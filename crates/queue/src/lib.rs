@@ -2,7 +2,7 @@
 //!
 //! A [`Publisher`] hands ids to the broker and knows that they arrived; while it cannot, the ids stand in a journal
 //! on disk and follow when the broker is back. A [`Consumer`] takes ids, the urgent ones first, and every
-//! [`Delivery`] ends in one verdict: acknowledged, retried later, parked as dead, or given back. Nothing is
+//! [`Delivery`] ends in one verdict: acknowledged, retried later, put off, parked as dead, or given back. Nothing is
 //! acknowledged on hope: a delivery without a verdict goes back to its queue.
 //!
 //! Everything here is at least once: an id may arrive twice, never not at all. Whoever processes it must end with
@@ -16,10 +16,13 @@
 
 mod config;
 mod consumer;
+mod dead;
 mod delivery;
 mod depths;
+mod direct;
 mod error;
 mod feed;
+mod forecast;
 mod journal;
 mod lane;
 mod line;
@@ -34,10 +37,13 @@ mod wire;
 
 pub use config::Config;
 pub use consumer::{Consumer, Prefetch, Valve};
-pub use delivery::{Delivery, Retried};
-pub use depths::{Depth, depths};
+pub use dead::{DeadQueue, Parked, Parker};
+pub use delivery::{Delivery, Later};
+pub use depths::{Depth, Kind, depths};
+pub use direct::Direct;
 pub use error::Error;
-pub use journal::{JournalDepth, is_journaled, journal_depth};
+pub use forecast::{Forecast, Pace, forecast, more_processors};
+pub use journal::{JournalDepth, Journaled, is_journaled, journal_depth, journaled};
 pub use message::Message;
 pub use publisher::{Published, Publisher};
 pub use supervisor::BrokerState;

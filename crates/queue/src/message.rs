@@ -115,6 +115,30 @@ pub(crate) fn returns(properties: &BasicProperties) -> u64 {
     count.and_then(as_number).and_then(|count| u64::try_from(count).ok()).unwrap_or(0)
 }
 
+/// The queue from which a crash was parked.
+pub(crate) fn parked_from(properties: &BasicProperties) -> Option<QueueName> {
+    let name = properties.headers().as_ref()?.inner().get(QUEUE).and_then(as_text)?;
+    QueueName::ALL.into_iter().find(|queue| queue.as_str() == name)
+}
+
+/// Why the broker itself took a message off its queue; nothing when it did not.
+pub(crate) fn given_up_by_broker(properties: &BasicProperties) -> Option<String> {
+    let headers = properties.headers().as_ref()?.inner();
+    // What we have parked says its queue; it may still carry the broker's headers of a retry that came home.
+    if headers.contains_key(QUEUE) {
+        return None;
+    }
+    headers.get("x-first-death-queue")?;
+    // The first death may be that of a retry's delay, the last one is what led here; it stands first.
+    let last = headers.get("x-death").and_then(AMQPValue::as_array).and_then(|deaths| {
+        match deaths.as_slice().first()? {
+            AMQPValue::FieldTable(death) => death.inner().get("reason").and_then(as_text),
+            _ => None,
+        }
+    });
+    Some(last.unwrap_or_else(|| "unknown".to_owned()))
+}
+
 fn persistent(headers: FieldTable) -> BasicProperties {
     BasicProperties::default()
         .with_delivery_mode(PERSISTENT)

@@ -5,8 +5,8 @@
 //! | exchange `crashmill` | direct, durable | - |
 //! | queues `priority`, `standard`, `reprocessing` | quorum, durable; each bound to `crashmill` by its own name | `x-queue-type`, `x-dead-letter-exchange`, `x-dead-letter-routing-key` |
 //! | queue `dead` | quorum, durable; bound to `crashmill` by its own name | `x-queue-type` |
-//! | exchange `retry.<delay>` | fanout, durable | - |
-//! | queue `retry.<delay>` | quorum, durable; bound to the exchange of its name | `x-queue-type`, `x-message-ttl`, `x-dead-letter-exchange` |
+//! | exchanges `retry.<delay>`, two a configured delay | fanout, durable | - |
+//! | queues `retry.<delay>` | quorum, durable; each bound to the exchange of its name | `x-queue-type`, `x-message-ttl`, `x-dead-letter-exchange` |
 //!
 //! What the broker drops from a work queue by itself goes to `dead`: a message that came back more often than the
 //! delivery limit allows, which is 20 where nobody has set another since RabbitMQ 4.0, or what an operator's policy

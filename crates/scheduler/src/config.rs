@@ -21,6 +21,12 @@ pub struct Config {
     pub sweep_most: usize,
     /// How often partitions are made ahead; for how many days is `partition_days_ahead` in `[facts]`.
     pub partitions_every: Duration,
+    /// How often the broker is asked how much waits, for metrics and `crashmill status`.
+    pub backlog_every: Duration,
+    /// How often what is parked in the queue `dead` is compared with the dead letters in the database.
+    pub letters_every: Duration,
+    /// How often crashes that were saved without a part, and are due for another try, are looked for.
+    pub degraded_every: Duration,
     /// How often the torn tails of writers that never came back are cut.
     pub tails_every: Duration,
 }
@@ -36,6 +42,9 @@ impl Default for Config {
             sweep_anyway: Duration::from_secs(6 * HOUR),
             sweep_most: 10_000,
             partitions_every: Duration::from_secs(6 * HOUR),
+            backlog_every: Duration::from_secs(10),
+            letters_every: Duration::from_secs(60),
+            degraded_every: Duration::from_secs(30),
             tails_every: Duration::from_secs(HOUR),
         }
     }

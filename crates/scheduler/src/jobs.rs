@@ -1,9 +1,16 @@
 //! The jobs, one file each.
 
+mod backlog;
+mod degraded;
+mod letters;
 mod partitions;
 mod sweep;
 mod tails;
 
+pub(crate) use backlog::Backlog;
+pub(crate) use degraded::Again;
+pub(crate) use letters::Letters;
+pub use letters::{Collected, collect};
 pub(crate) use partitions::Partitions;
 pub(crate) use sweep::Sweep;
 pub(crate) use tails::Tails;

@@ -25,11 +25,12 @@ use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
 pub use config::Config;
+pub use jobs::{Collected, collect};
 pub use retention::{Keep, Kept, Retention};
 
 use crate::{
     job::keep_doing,
-    jobs::{Partitions, Sweep, Tails},
+    jobs::{Again, Backlog, Letters, Partitions, Sweep, Tails},
     metrics::Metrics,
 };
 
@@ -77,8 +78,10 @@ pub async fn run(ctx: daemon::Context<Sections>) -> anyhow::Result<()> {
     ctx.ready();
 
     let lead_every = ctx.config.scheduler.lead_every.get();
-    leader::lead(&ctx, &facts, lead_every, |stop| begin(&ctx.config, &crashes, &facts, &publisher, stop))
-        .await;
+    leader::lead(&ctx, &facts, lead_every, |stop| {
+        begin(&ctx.config, &ctx.node, &crashes, &facts, &publisher, stop)
+    })
+    .await;
 
     publisher.close(CLOSE_TIMEOUT).await;
     publisher_shutdown.cancel();
@@ -88,6 +91,7 @@ pub async fn run(ctx: daemon::Context<Sections>) -> anyhow::Result<()> {
 /// Starts every job, each in a task of its own.
 fn begin(
     config: &Sections,
+    node: &str,
     crashes: &CrashStore,
     facts: &Facts,
     publisher: &Publisher,
@@ -98,10 +102,17 @@ fn begin(
         Sweep::new(scheduler.clone(), crashes.clone(), facts.clone(), queue.clone(), publisher.clone());
     let partitions = Partitions { facts: facts.clone(), days_ahead: section.partition_days_ahead };
     let tails = Tails { crashes: crashes.clone() };
+    let backlog = Backlog::new(facts.clone(), queue.clone(), node.to_owned());
+    let letters = Letters { facts: facts.clone(), crashes: crashes.clone(), queue: queue.clone() };
+    let delays = queue.degraded_delays.clone();
+    let again = Again { facts: facts.clone(), publisher: publisher.clone(), delays };
 
     let mut jobs = JoinSet::new();
     let (facts, stop) = (|| facts.clone(), || stop.clone());
     jobs.spawn(keep_doing(partitions, scheduler.partitions_every.get(), facts(), stop()));
+    jobs.spawn(keep_doing(backlog, scheduler.backlog_every.get(), facts(), stop()));
+    jobs.spawn(keep_doing(letters, scheduler.letters_every.get(), facts(), stop()));
+    jobs.spawn(keep_doing(again, scheduler.degraded_every.get(), facts(), stop()));
     jobs.spawn(keep_doing(tails, scheduler.tails_every.get(), facts(), stop()));
     jobs.spawn(keep_doing(sweep, scheduler.sweep_every.get(), facts(), stop()));
     jobs

@@ -3,7 +3,7 @@
 use std::time::Instant;
 
 use facts::JobRun;
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 use metrics::{counter, gauge, histogram};
 
 /// What a scheduler counts. Labels are small closed sets.
@@ -37,6 +37,40 @@ impl Metrics {
     /// `crashmill_scheduler_sweep_found_total`: crashes that nothing was known of, each counted once.
     pub(crate) fn found() {
         counter!("crashmill_scheduler_sweep_found_total").increment(1);
+    }
+
+    /// `crashmill_scheduler_queue_depth{queue}`: how many ids wait, `retry` being all delays together.
+    pub(crate) fn depth(queue: &'static str, ready: u32) {
+        gauge!("crashmill_scheduler_queue_depth", "queue" => queue).set(f64::from(ready));
+    }
+
+    /// `crashmill_scheduler_queue_oldest_seconds{queue}`: how long what is being taken has waited, or what waits while
+    /// nothing is taken; 0 when nothing waits.
+    pub(crate) fn oldest(queue: &'static str, age: Option<SignedDuration>) {
+        let seconds = age.map_or(0.0, |age| age.as_secs_f64().max(0.0));
+        gauge!("crashmill_scheduler_queue_oldest_seconds", "queue" => queue).set(seconds);
+    }
+
+    /// `crashmill_scheduler_backlog_seconds`: how many seconds of all processors' work wait; not a number while nobody can tell.
+    pub(crate) fn backlog(seconds: Option<f64>) {
+        gauge!("crashmill_scheduler_backlog_seconds").set(seconds.unwrap_or(f64::NAN));
+    }
+
+    /// Of a broker that does not answer nothing is known.
+    pub(crate) fn no_backlog() {
+        for queue in ["priority", "standard", "reprocessing", "retry", "dead"] {
+            gauge!("crashmill_scheduler_queue_depth", "queue" => queue).set(f64::NAN);
+        }
+        Self::backlog(None);
+    }
+
+    /// `crashmill_scheduler_dead_letters`: crashes that were given up and about which nothing was decided, and
+    /// `crashmill_scheduler_dead_unreadable`: messages among the dead that name no crash.
+    pub(crate) fn dead_letters(letters: u64, unreadable: u64) {
+        #[expect(clippy::cast_precision_loss, reason = "nobody has 2^53 dead letters")]
+        gauge!("crashmill_scheduler_dead_letters").set(letters as f64);
+        #[expect(clippy::cast_precision_loss, reason = "there are at most as many as messages in a queue")]
+        gauge!("crashmill_scheduler_dead_unreadable").set(unreadable as f64);
     }
 
     /// The counter of finds is there from the start, so that its first increase is seen.

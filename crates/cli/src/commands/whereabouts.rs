@@ -1,26 +1,32 @@
-//! `crashmill where`: every place where a crash is or has been.
+//! `crashmill where`: every place where a crash is or has been, and what becomes of it next.
+
+mod state;
 
 use std::process::ExitCode;
 
-use crash::{CrashId, ThrottleDigit};
+use crash::CrashId;
 use crashstore::{Area, CrashStore, Found};
-use facts::{Attempt, DeadLetter, FactRow, Facts};
+use facts::{Attempt, Degraded, FactRow, Facts, Letter, NodeReport};
 use jiff::Timestamp;
+use queue::{Journaled, Kind};
 use serde::Serialize;
 
+use self::state::State;
 use crate::{args::Place, config::Config, id::GivenId, print};
 
-/// Show every place where a crash is or has been.
+/// Show every place where a crash is or has been, and what becomes of it next.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
-States: stored (durable, its id in the journal), queued (durable, and no result yet), retrying, processed, dead,
-deferred, erased, unknown.
+States: spooled (durable on this machine, the object store did not answer), stored (durable, its id not published yet),
+queued (published, and no result yet), retrying (failed attempts are recorded), processed, dead, deferred, expired, erased,
+unknown. The broker cannot be asked for one id: between stored and queued it goes by the journals, the depth of the queues and
+the age of the crash, and says so.
 
 Examples:
   crashmill where bp-0b4d3a6e-72c1-4f0b-8a57-3c9d50261123
   crashmill where 26460bd3a6e72c14 --json | jq -r .state
 
-Exit status: 0 the crash is known, 1 it is not, or the database could not be asked (the rest is shown).")]
+Exit status: 0 the crash is known, 1 it is not, or something could not be asked (the rest is shown).")]
 pub(crate) struct Args {
     /// The crash id: whole, with bp- before it, or the 16 digits of its short form
     id: GivenId,
@@ -33,7 +39,7 @@ pub(crate) fn run(place: &Place, args: &Args) -> anyhow::Result<ExitCode> {
     let config = Config::load(place)?;
     print::block_on(async {
         let crashes = CrashStore::open(&config.crashstore)?;
-        let id = args.id.find(&crashes).await?;
+        let id = args.id.find_anywhere(&config, &crashes).await?;
         let whereabouts = Whereabouts::of(id, &config, &crashes).await?;
         if args.json {
             print::json(&whereabouts)?;
@@ -45,40 +51,59 @@ pub(crate) fn run(place: &Place, args: &Args) -> anyhow::Result<ExitCode> {
     })
 }
 
-/// In one word, where a crash is on its way.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "snake_case")]
-enum State {
-    Stored,
-    Queued,
-    Retrying,
-    Processed,
-    Dead,
-    Deferred,
-    Erased,
-    Unknown,
-}
-
 /// Everything that is known of where a crash is.
 #[derive(Debug, Serialize)]
 struct Whereabouts {
     crash_id: CrashId,
     short_id: String,
     state: State,
+    /// What becomes of it next, in a sentence.
+    next: String,
+    /// Why the state is not certain.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    uncertain: Option<&'static str>,
+    #[serde(flatten)]
+    known: Known,
+    /// What could not be asked.
+    errors: Vec<String>,
+}
+
+/// What each place knows of the crash.
+#[derive(Debug, Serialize)]
+struct Known {
     /// When the collector had it, to the second: from the id alone.
     received_at: Timestamp,
-    /// Whether its id is in a journal, because the broker did not confirm it.
+    /// Whether its id is in a journal, because the broker did not confirm it, and in which.
     journaled: bool,
+    journal: Option<Journaled>,
+    /// Whether it waits in the spool of this machine for the object store.
+    spooled: bool,
     /// Its frames in the crash store.
     store: Vec<StoredFrame>,
     fact: Option<FactRow>,
-    dead_letter: Option<DeadLetter>,
+    /// What its fact lacks.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    degraded: Vec<Degraded>,
+    dead_letter: Option<Letter>,
     /// Attempts that failed.
     attempts: Vec<Attempt>,
-    /// What could not be asked.
-    errors: Vec<String>,
+    /// How many ids wait in the work and retry queues; asked only where it matters.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    waiting: Option<Waiting>,
+    /// The processes that are there.
+    #[serde(skip)]
+    reports: Vec<NodeReport>,
     #[serde(skip)]
     database_is_silent: bool,
+    #[serde(skip)]
+    store_is_silent: bool,
+}
+
+/// What waits on the broker, of whatever id.
+#[derive(Debug, Clone, Copy, Default, Serialize)]
+struct Waiting {
+    work: u32,
+    retry: u32,
 }
 
 /// One frame in the crash store.
@@ -109,104 +134,157 @@ impl From<Found> for StoredFrame {
 
 impl Whereabouts {
     async fn of(id: CrashId, config: &Config, crashes: &CrashStore) -> anyhow::Result<Self> {
-        let found = crashes.find(id).await?;
-        let mut whereabouts = Self {
-            crash_id: id,
-            short_id: id.short().to_string(),
-            state: State::Unknown,
+        let mut errors = Vec::new();
+        let mut known = Known {
             received_at: id.received_at(),
             journaled: false,
-            store: found.into_iter().map(StoredFrame::from).collect(),
+            journal: None,
+            spooled: false,
+            store: vec![],
             fact: None,
+            degraded: vec![],
             dead_letter: None,
             attempts: vec![],
-            errors: vec![],
+            waiting: None,
+            reports: vec![],
             database_is_silent: false,
+            store_is_silent: false,
         };
-        match queue::is_journaled(&config.queue, id) {
-            Ok(journaled) => whereabouts.journaled = journaled,
+        let mut told = |what: &str, error: anyhow::Error| errors.push(format!("{what}: {error:#}"));
+        match crashes.find(id).await {
+            Ok(found) => known.store = found.into_iter().map(StoredFrame::from).collect(),
             Err(error) => {
-                whereabouts
-                    .errors
-                    .push(format!("the journal could not be read: {:#}", anyhow::Error::from(error)));
+                known.store_is_silent = true;
+                told("the crash store could not be asked", error.into());
             }
         }
-        if let Err(error) = whereabouts.ask_database(config).await {
-            whereabouts.database_is_silent = true;
-            whereabouts.errors.push(format!("the database could not be asked: {error:#}"));
+        match crashstore::spooled(&config.crashstore, id) {
+            Ok(spooled) => known.spooled = spooled,
+            Err(error) => told("the spool could not be read", error.into()),
         }
-        whereabouts.state = whereabouts.state();
-        Ok(whereabouts)
-    }
-
-    async fn ask_database(&mut self, config: &Config) -> anyhow::Result<()> {
-        let facts = Facts::connect(&config.facts).await?;
-        self.fact = facts.fact(self.crash_id).await?;
-        self.dead_letter = facts.dead_letter(self.crash_id).await?;
-        self.attempts = facts.attempts(self.crash_id).await?;
-        Ok(())
-    }
-
-    /// The state, by what is known: results first, then what is under way.
-    ///
-    /// A fact goes before a dead letter: a crash that was processed once stays so, whatever became of a second try.
-    /// While the database is silent, the processed crash in the store stands for its fact.
-    fn state(&self) -> State {
-        let frames = |area: Area| self.store.iter().filter(move |frame| frame.area == area.as_str());
-        let is_there = |area| frames(area).any(|frame| !frame.erased);
-        if self.fact.is_some() || (self.database_is_silent && is_there(Area::Processed)) {
-            State::Processed
-        } else if self.dead_letter.is_some() {
-            State::Dead
-        } else if frames(Area::Raw).next().is_none() {
-            State::Unknown
-        } else if !is_there(Area::Raw) {
-            State::Erased
-        } else if !self.attempts.is_empty() {
-            State::Retrying
-        } else if self.crash_id.throttle_digit() == ThrottleDigit::Defer {
-            State::Deferred
-        } else if self.journaled {
-            State::Stored
-        } else {
-            State::Queued
+        match queue::journaled(&config.queue, id) {
+            Ok(journal) => (known.journaled, known.journal) = (journal.is_some(), journal),
+            Err(error) => told("the journal could not be read", error.into()),
         }
+        if let Err(error) = known.ask_database(id, config).await {
+            known.database_is_silent = true;
+            told("the database could not be asked", error);
+        }
+        let now = Timestamp::now();
+        let mut state = State::of(id, &known, config, now);
+        if matches!(state.state, State::Queued | State::Stored) && known.journal.is_none() {
+            match queue::depths(&config.queue).await {
+                Ok(depths) => known.waiting = Some(Waiting::of(&depths)),
+                Err(error) => told("the broker could not be asked", error.into()),
+            }
+            state = State::of(id, &known, config, now);
+        }
+        Ok(Self {
+            crash_id: id,
+            short_id: id.short().to_string(),
+            state: state.state,
+            next: state.next,
+            uncertain: state.uncertain,
+            known,
+            errors,
+        })
     }
 
     fn print(&self) {
+        let known = &self.known;
         print::field("crash id", &self.crash_id.to_string());
         print::field("short id", &self.short_id);
-        let state = serde_json::to_value(self.state).ok();
-        print::field(
-            "state",
-            &print::bold(state.as_ref().and_then(|state| state.as_str()).unwrap_or_default()),
-        );
-        print::field("received", &self.received_at.to_string());
-        if self.journaled {
-            print::field("journal", "the id waits there for the broker");
+        print::field("state", &print::bold(self.state.as_str()));
+        print::field("next", &self.next);
+        print::field("", self.uncertain.unwrap_or_default());
+        print::field("received", &known.received_at.to_string());
+        if known.spooled {
+            print::field("spool", "of this machine");
         }
-        for frame in &self.store {
+        if let Some(Journaled { writer, since }) = &known.journal {
+            print::field("journal", &format!("of {writer}, since {since}"));
+        }
+        if let Some(Waiting { work, retry }) = known.waiting {
+            print::field(
+                "broker",
+                &format!("{work} ids wait in the work queues, {retry} for another attempt"),
+            );
+        }
+        for frame in &known.store {
             let erased = if frame.erased { ", erased" } else { "" };
             let StoredFrame { area, segment, offset, bytes, saved_at, .. } = frame;
             print::field(area, &format!("{bytes} bytes at {offset} in {segment}, saved {saved_at}{erased}"));
         }
-        for attempt in &self.attempts {
-            let Attempt { attempt, at, node, stage, reason, .. } = attempt;
-            print::field("failed", &format!("attempt {attempt} on {node} at {at}: {stage}, {reason}"));
+        for Attempt { attempt, at, node, stage, reason, due_at, .. } in &known.attempts {
+            let due = due_at.map(|due| format!("; the next is due {due}")).unwrap_or_default();
+            print::field("failed", &format!("attempt {attempt} on {node} at {at}: {stage}, {reason}{due}"));
         }
-        if let Some(DeadLetter { died_at, stage, reason, attempts, detail, .. }) = &self.dead_letter {
+        if let Some(letter) = &known.dead_letter {
+            let facts::DeadLetter { died_at, stage, reason, attempts, detail, .. } = &letter.letter;
             print::field("dead", &format!("{died_at} after {attempts} attempts: {stage}, {reason}"));
             print::field("", detail.as_deref().unwrap_or_default());
+            print::decision("retried", letter.retried.as_ref());
+            print::decision("dropped", letter.dropped.as_ref());
         }
-        if let Some(fact) = &self.fact {
+        if let Some(fact) = &known.fact {
             print::field("processed", &format!("{} (attempt {})", fact.completed_at, fact.attempt));
             print::field("signature", &print::bold(&fact.signature));
             print::field("product", [fact.product.as_str(), &fact.version, &fact.channel].join(" ").trim());
             print::field("system", [fact.os.as_str(), &fact.cpu_arch].join(" ").trim());
             print::field("reason", &fact.reason);
         }
+        for Degraded { part, since, tries, detail, .. } in &known.degraded {
+            let detail = detail.as_deref().unwrap_or_default();
+            print::field(
+                "lacks",
+                &format!("{} since {since}, tried {tries} times more: {detail}", part.as_str()),
+            );
+        }
         for error in &self.errors {
             print::field("error", error);
         }
+    }
+}
+
+impl Known {
+    async fn ask_database(&mut self, id: CrashId, config: &Config) -> anyhow::Result<()> {
+        let facts = Facts::connect(&config.facts).await?;
+        self.fact = facts.fact(id).await?;
+        self.degraded = facts.degraded(id).await?;
+        self.dead_letter = facts.letter(id).await?;
+        self.attempts = facts.attempts(id).await?;
+        self.reports = facts.reports().await?;
+        Ok(())
+    }
+
+    fn frames(&self, area: Area) -> impl Iterator<Item = &StoredFrame> {
+        self.store.iter().filter(move |frame| frame.area == area.as_str())
+    }
+
+    fn is_there(&self, area: Area) -> bool {
+        self.frames(area).any(|frame| !frame.erased)
+    }
+
+    /// How many processes of a role are there.
+    fn running(&self, role: &str) -> usize {
+        self.reports.iter().filter(|report| report.role == role).count()
+    }
+}
+
+impl Waiting {
+    fn of(depths: &[queue::Depth]) -> Self {
+        let mut waiting = Self::default();
+        for depth in depths {
+            match depth.kind {
+                Kind::Work(_) => waiting.work += depth.ready,
+                Kind::Retry => waiting.retry += depth.ready,
+                Kind::Dead => {}
+            }
+        }
+        waiting
+    }
+
+    fn is_empty(self) -> bool {
+        self.work == 0 && self.retry == 0
     }
 }

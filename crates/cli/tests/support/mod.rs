@@ -10,6 +10,7 @@
 
 pub(crate) mod client;
 pub(crate) mod processes;
+pub(crate) mod role;
 pub(crate) mod shipped;
 pub(crate) mod standalone;
 

@@ -2,7 +2,7 @@
 
 use std::{fs, io, os::unix::fs::MetadataExt, path::Path};
 
-use crash::CrashId;
+use crash::{CrashId, ShortId};
 use jiff::Timestamp;
 
 use crate::{Area, Config, Error, layout::names, local::LocalStore};
@@ -28,6 +28,16 @@ pub fn spooled(config: &Config, id: CrashId) -> Result<bool, Error> {
     let Some(path) = config.spool_folder() else { return Ok(false) };
     let frames = LocalStore::reader(&path).list(Area::Raw, id.minute())?;
     Ok(frames.iter().any(|frame| frame.id == id && !frame.erased))
+}
+
+/// The crashes in the spool of this machine whose short form this is. Blocks on the disk.
+///
+/// # Errors
+/// When the spool cannot be read.
+pub fn spooled_short(config: &Config, short: ShortId) -> Result<Vec<CrashId>, Error> {
+    let Some(path) = config.spool_folder() else { return Ok(Vec::new()) };
+    let frames = LocalStore::reader(&path).list(Area::Raw, short.minute())?;
+    Ok(frames.iter().filter(|frame| !frame.erased && short.matches(frame.id)).map(|frame| frame.id).collect())
 }
 
 /// How much waits in the spool of this machine, whoever saved it. Reads the header of every crash in it; blocks on the

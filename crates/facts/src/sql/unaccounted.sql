@@ -7,4 +7,6 @@ WHERE NOT EXISTS (
         WHERE f.crash_day = asked.crash_day AND f.crash_id = asked.crash_id AND f.crash_day BETWEEN $3 AND $4)
     AND NOT EXISTS (
         SELECT FROM dead_letter d
-        WHERE d.crash_day = asked.crash_day AND d.crash_id = asked.crash_id AND d.crash_day BETWEEN $3 AND $4)
+        WHERE d.crash_day = asked.crash_day AND d.crash_id = asked.crash_id AND d.crash_day BETWEEN $3 AND $4
+            -- One that was retried waits for its result, as a crash does that never failed.
+            AND d.retried_at IS NULL)

@@ -3,6 +3,8 @@
 use std::{fs, io, path::Path};
 
 use crash::CrashId;
+use jiff::Timestamp;
+use serde::Serialize;
 
 use super::{JournalDepth, segment};
 use crate::{config::Config, error::Error};
@@ -10,16 +12,38 @@ use crate::{config::Config, error::Error};
 /// How many lines are read at a time.
 const WINDOW: usize = 10_000;
 
-/// Whether an id stands in one of the journals.
+/// Where an id stands that the broker has not confirmed.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Journaled {
+    /// Whose journal it is: the folder's name, which begins with the node's.
+    pub writer: String,
+    /// Since when it waits.
+    pub since: Timestamp,
+}
+
+/// Which of the journals an id stands in.
 ///
 /// An id may stand there a little longer than it waits: a segment goes when all of it has been published.
 ///
 /// # Errors
 /// When a journal cannot be read.
-pub fn is_journaled(config: &Config, id: CrashId) -> Result<bool, Error> {
-    let mut found = false;
-    each(&config.journal, |entry| found |= entry.message.crash_id == id)?;
+pub fn journaled(config: &Config, id: CrashId) -> Result<Option<Journaled>, Error> {
+    let mut found = None;
+    each(&config.journal, |folder, entry| {
+        if entry.message.crash_id == id {
+            let writer = folder.file_name().unwrap_or_default().to_string_lossy().into_owned();
+            found = Some(Journaled { writer, since: entry.message.enqueued_at });
+        }
+    })?;
     Ok(found)
+}
+
+/// Whether an id stands in one of the journals.
+///
+/// # Errors
+/// When a journal cannot be read.
+pub fn is_journaled(config: &Config, id: CrashId) -> Result<bool, Error> {
+    Ok(journaled(config, id)?.is_some())
 }
 
 /// How much stands in all journals together, whoever wrote them.
@@ -28,7 +52,7 @@ pub fn is_journaled(config: &Config, id: CrashId) -> Result<bool, Error> {
 /// When a journal cannot be read.
 pub fn journal_depth(config: &Config) -> Result<JournalDepth, Error> {
     let mut depth = JournalDepth { ids: 0, oldest: None };
-    each(&config.journal, |entry| {
+    each(&config.journal, |_, entry| {
         depth.ids += 1;
         let since = entry.message.enqueued_at;
         depth.oldest = Some(depth.oldest.map_or(since, |oldest| oldest.min(since)));
@@ -37,7 +61,7 @@ pub fn journal_depth(config: &Config) -> Result<JournalDepth, Error> {
 }
 
 /// Reads every line of every journal below `root`. What goes meanwhile has been published.
-fn each(root: &Path, mut take: impl FnMut(&segment::Entry)) -> Result<(), Error> {
+fn each(root: &Path, mut take: impl FnMut(&Path, &segment::Entry)) -> Result<(), Error> {
     for folder in known(fs::read_dir(root), root)?.into_iter().flatten() {
         let folder = folder.map_err(Error::journal("looking into", root))?.path();
         if !folder.is_dir() {
@@ -48,7 +72,7 @@ fn each(root: &Path, mut take: impl FnMut(&segment::Entry)) -> Result<(), Error>
             let mut next = Some(0);
             while let Some(offset) = next {
                 let Some(window) = known(segment::read(&path, offset, WINDOW), &path)? else { break };
-                window.entries.iter().for_each(&mut take);
+                window.entries.iter().for_each(|entry| take(&folder, entry));
                 next = window.next;
             }
         }
@@ -89,6 +113,8 @@ mod tests {
         let config = Config { journal: root.path().to_owned(), ..Config::default() };
         assert!(is_journaled(&config, id(1)).unwrap() && is_journaled(&config, id(2)).unwrap());
         assert!(!is_journaled(&config, id(3)).unwrap());
+        let known = journaled(&config, id(2)).unwrap();
+        assert_eq!(known, Some(Journaled { writer: "two-collector".to_owned(), since: id(2).received_at() }));
         let depth = journal_depth(&config).unwrap();
         assert_eq!((depth.ids, depth.oldest), (2, Some(id(1).received_at())));
     }

@@ -7,7 +7,7 @@ use lapin::{
     BasicProperties, Connection, ConnectionProperties,
     options::{BasicGetOptions, BasicPublishOptions, QueueDeleteOptions},
 };
-use queue::{BrokerState, Consumer, Error, Message, Prefetch, Retried, declare};
+use queue::{BrokerState, Consumer, Error, Message, Prefetch, declare};
 use tokio_util::sync::CancellationToken;
 
 use crate::{
@@ -98,8 +98,9 @@ async fn a_retry_comes_home_after_its_delay_as_the_next_attempt_with_the_reason(
         assert_eq!(delivery.message.attempt, attempt);
         let delay = Duration::from_millis(delay);
         let began = Instant::now();
-        let retried = delivery.retry("the symbol server is down").await.unwrap();
-        assert!(matches!(retried, Retried::Later(later) if later == delay), "{retried:?}");
+        let later = delivery.later().unwrap();
+        assert!(later.delay == delay || later.delay == delay * 3 / 2, "{later:?}");
+        delivery.retry(&later, "the symbol server is down").await.unwrap();
 
         let again = next(&mut consumer).await;
         assert!(began.elapsed() >= delay, "{:?}", began.elapsed());
@@ -112,6 +113,27 @@ async fn a_retry_comes_home_after_its_delay_as_the_next_attempt_with_the_reason(
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_crash_that_is_put_off_comes_home_as_the_same_attempt_and_counts_as_no_return() {
+    let folder = tempfile::tempdir().unwrap();
+    let config = config("put_off", folder.path());
+    let second = Message { attempt: 2, reason: Some("timed out".to_owned()), ..message(1) };
+    connected(&config).await.publish(QueueName::Reprocessing, &second).await.unwrap();
+    let mut consumer = consumer(&config, 1).await;
+
+    let returned = next(&mut consumer).await;
+    returned.give_back().await.unwrap();
+    let returned = next(&mut consumer).await;
+    assert_eq!(returned.returns, 1);
+    assert_eq!(returned.put_off().await.unwrap(), Duration::from_millis(900), "the longest delay");
+    assert!(matches!(returned.put_off().await, Err(Error::Stale)), "a verdict is given once");
+
+    let home = next(&mut consumer).await;
+    assert_eq!((home.queue, home.returns), (QueueName::Reprocessing, 0));
+    assert_eq!((home.message.attempt, home.message.reason.as_deref()), (2, Some("timed out")));
+    home.ack().await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_crash_that_has_had_its_attempts_is_parked_with_its_reason_and_queue() {
     let folder = tempfile::tempdir().unwrap();
     let config = config("parked", folder.path());
@@ -119,9 +141,8 @@ async fn a_crash_that_has_had_its_attempts_is_parked_with_its_reason_and_queue()
     connected(&config).await.publish(QueueName::Standard, &last).await.unwrap();
     let mut consumer = consumer(&config, 1).await;
 
-    let Retried::Exhausted(delivery) = next(&mut consumer).await.retry("timed out").await.unwrap() else {
-        panic!("three attempts are all there are");
-    };
+    let delivery = next(&mut consumer).await;
+    assert_eq!(delivery.later(), None, "three attempts are all there are");
     delivery.dead("timed out three times").await.unwrap();
 
     is_deep(&config, "dead", 1).await;
@@ -210,10 +231,11 @@ async fn a_retry_that_cannot_be_published_leaves_the_crash_on_its_queue() {
     let delivery = next(&mut cut_off).await;
 
     proxy.set(Network::BlackHole);
-    let failed = delivery.retry("timed out").await;
+    let later = delivery.later().unwrap();
+    let failed = delivery.retry(&later, "timed out").await;
     assert!(matches!(failed, Err(Error::Timeout { .. } | Error::Unconfirmed { .. })), "{failed:?}");
     proxy.set(Network::Cut);
-    drop(cut_off);
+    drop((cut_off, delivery));
 
     take_all(&config, &[message]).await;
 }
@@ -269,7 +291,7 @@ async fn after_the_shutdown_nothing_is_handed_out_and_what_was_can_still_be_ackn
     is_deep(&config, "standard", 8).await;
     drop(consumer);
     first.ack().await.unwrap();
-    assert!(matches!(second.retry("going down").await.unwrap(), Retried::Later(_)));
+    second.retry(&second.later().unwrap(), "going down").await.unwrap();
 
     is_deep(&config, "standard", 9).await;
 }
@@ -284,14 +306,18 @@ async fn a_paused_consumer_hands_out_nothing_until_it_is_resumed() {
     publisher.publish(QueueName::Standard, &message(1)).await.unwrap();
     next(&mut consumer).await.ack().await.unwrap();
     let valve = consumer.valve();
-    valve.pause();
+    valve.pause("database");
+    valve.pause("store");
     publisher.publish(QueueName::Standard, &message(2)).await.unwrap();
 
     is_deep(&config, "standard", 0).await;
     let mut waiting = Box::pin(async move { next(&mut consumer).await.ack().await });
     // It is in our hands, and yet a look finds nothing.
     assert!(futures_util::poll!(&mut waiting).is_pending());
-    valve.resume();
+    valve.resume("database");
+    assert_eq!(valve.reasons(), ["store"]);
+    assert!(futures_util::poll!(&mut waiting).is_pending(), "one of two reasons is left");
+    valve.resume("store");
 
     tokio::time::timeout(SOON, waiting).await.unwrap().unwrap();
 }

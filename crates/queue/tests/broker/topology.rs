@@ -6,7 +6,7 @@ use lapin::{
     options::{BasicGetOptions, BasicRejectOptions, QueueDeclareOptions, QueueDeleteOptions},
     types::FieldTable,
 };
-use queue::{BrokerState, Error, declare, depths};
+use queue::{BrokerState, DeadQueue, Error, Parker, declare, depths};
 
 use crate::support::{SOON, config, connected, consumer, is_deep, messages, publisher, reaches};
 
@@ -20,7 +20,16 @@ async fn everything_is_declared_once_and_found_there_the_second_time() {
     declare(&config).await.unwrap();
 
     let names: Vec<String> = depths(&config).await.unwrap().into_iter().map(|depth| depth.name).collect();
-    let expected = ["priority", "standard", "reprocessing", "dead", "retry.200ms", "retry.600ms"];
+    let expected = [
+        "priority",
+        "standard",
+        "reprocessing",
+        "dead",
+        "retry.200ms",
+        "retry.300ms",
+        "retry.600ms",
+        "retry.900ms",
+    ];
     assert_eq!(names, expected.map(|name| format!("{}.{name}", config.namespace)));
 }
 
@@ -39,6 +48,14 @@ async fn what_the_broker_drops_from_a_work_queue_goes_to_the_dead() {
         // To the broker it is the same whether a consumer, a limit or a policy ends the message's life.
         delivery.acker.reject(BasicRejectOptions { requeue: false }).await.unwrap();
     }
+    is_deep(&config, "dead", 3).await;
+
+    let mut look = DeadQueue::open(&config).await.unwrap();
+    let parked = look.take(10).await.unwrap();
+    assert!(parked.iter().all(|parked| parked.by == Parker::Broker("rejected".to_owned())), "{parked:?}");
+    assert_eq!((parked.len(), look.take(10).await.unwrap().len()), (3, 0));
+    // What is not forgotten is back when the look has ended.
+    drop((parked, look));
     is_deep(&config, "dead", 3).await;
 
     let dead = format!("{}.dead", config.namespace);
