@@ -73,6 +73,11 @@ impl GivenId {
             }
             Err(_) => {}
         }
+        if is_silent && found.is_empty() {
+            anyhow::bail!(
+                "the database has no crash with the short id {short}, and the crash store could not be asked"
+            );
+        }
         one(short, found, "crash store and database have no crash")
     }
 }
