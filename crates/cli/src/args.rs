@@ -84,6 +84,8 @@ pub(crate) enum Command {
     /// List, show, retry and drop crashes that were given up
     #[command(subcommand, after_help = commands::dead::EXAMPLES)]
     Dead(commands::dead::Command),
+    /// Look at everything that Crashmill needs, and say what to do about what is wrong
+    Doctor(commands::doctor::Args),
     /// Look into the crash store
     #[command(subcommand, after_help = commands::store::EXAMPLES)]
     Store(commands::store::Command),

@@ -2,6 +2,7 @@
 
 pub(crate) mod config;
 pub(crate) mod dead;
+pub(crate) mod doctor;
 pub(crate) mod migrate;
 pub(crate) mod process;
 pub(crate) mod roles;

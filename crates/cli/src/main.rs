@@ -42,6 +42,7 @@ fn main() -> ExitCode {
         Command::Where(args) => commands::whereabouts::run(&place, &args),
         Command::Status(args) => commands::status::run(&place, &args),
         Command::Dead(command) => commands::dead::run(&place, &command),
+        Command::Doctor(args) => commands::doctor::run(&place, &args),
         Command::Store(command) => commands::store::run(&place, &command),
         Command::Symbols(command) => commands::symbols::run(&place, &command),
         Command::Sql(args) => commands::sql::run(&place, &args),

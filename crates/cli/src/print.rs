@@ -21,13 +21,14 @@ pub(crate) fn json(value: &impl Serialize) -> anyhow::Result<()> {
     Ok(())
 }
 
+/// Whether colours go to a terminal that shows them.
+pub(crate) fn is_coloured() -> bool {
+    io::stdout().is_terminal() && std::env::var_os("NO_COLOR").is_none()
+}
+
 /// A bold text where a terminal shows it.
 pub(crate) fn bold(text: &str) -> String {
-    if io::stdout().is_terminal() && std::env::var_os("NO_COLOR").is_none() {
-        text.bold().to_string()
-    } else {
-        text.to_owned()
-    }
+    if is_coloured() { text.bold().to_string() } else { text.to_owned() }
 }
 
 /// A label and its value, in one column each; nothing where there is no value.

@@ -26,7 +26,7 @@ const IDENTITY: &str = "SELECT format('%s/%s/%s', (SELECT system_identifier FROM
 const MAKE_PARTITIONS: &str = "SELECT make_partitions($1, $2, $3)";
 
 /// How much longer than its own timeout we wait for the server's answer.
-const GRACE: Duration = Duration::from_secs(5);
+pub(crate) const GRACE: Duration = Duration::from_secs(5);
 
 /// The fact tables.
 #[derive(Clone)]
@@ -97,17 +97,22 @@ impl Facts {
     }
 
     pub(crate) async fn connection(&self) -> Result<Object, Error> {
-        // The pool has a timeout for each of its steps but for the greeting.
-        tokio::time::timeout(self.config.connect_timeout.get().saturating_mul(4), self.pool.get())
-            .await
-            .map_err(|_| Error::NoConnection("greeting".to_owned()))?
-            .map_err(|error| Error::pool(error, &self.config.url))
+        connect(&self.pool, &self.config).await
     }
+}
+
+/// Takes a connection out of a pool.
+pub(crate) async fn connect(pool: &Pool, config: &Config) -> Result<Object, Error> {
+    // The pool has a timeout for each of its steps but for the greeting.
+    tokio::time::timeout(config.connect_timeout.get().saturating_mul(4), pool.get())
+        .await
+        .map_err(|_| Error::NoConnection("greeting".to_owned()))?
+        .map_err(|error| Error::pool(error, &config.url))
 }
 
 pub(crate) const READING: &str = "reading the database's schema version";
 
-fn pool(config: &Config, dimensions: Arc<Dimensions>) -> Result<Pool, Error> {
+pub(crate) fn pool(config: &Config, dimensions: Arc<Dimensions>) -> Result<Pool, Error> {
     let (postgres, tls) = config.to_postgres()?;
     // Anything less believes in a connection until something is written to it.
     let recycling = ManagerConfig { recycling_method: RecyclingMethod::Verified };

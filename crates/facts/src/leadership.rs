@@ -6,7 +6,7 @@ use tokio_postgres::types::Type;
 use crate::{Error, Facts, statement::How};
 
 /// The lock of the leader. The number has no meaning but to be this lock's.
-const LOCK: i64 = 4_841_290_315_028;
+pub(crate) const LOCK: i64 = 4_841_290_315_028;
 
 /// A server that hears nothing more of the leader's machine frees the lock within a minute, and not after hours.
 const NOTICE_SILENCE: &str =

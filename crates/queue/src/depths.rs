@@ -12,6 +12,7 @@ use crate::{
     config::Config,
     error::{Error, within},
     line::{ANSWER_TIMEOUT, Line},
+    names::Names,
 };
 
 /// The most that an answer may take in all.
@@ -50,22 +51,26 @@ pub async fn depths(config: &Config) -> Result<Vec<Depth>, Error> {
     let settings = config.checked()?;
     let asking = async {
         let line = Line::open(&settings.uri, "status").await?;
-        let names = &settings.names;
-        let mut depths = Vec::new();
-        let work = QueueName::ALL.into_iter().map(|queue| (Kind::Work(queue), names.work(queue)));
-        let retries = names.retries().map(|retry| (Kind::Retry, retry.name.clone()));
-        for (kind, queue) in work.chain([(Kind::Dead, names.dead())]).chain(retries) {
-            match depth(&line, kind, queue).await {
-                Ok(depth) => depths.push(depth),
-                Err(error) if error.is_not_found() => {}
-                Err(error) => return Err(error),
-            }
-        }
-        Ok(depths)
+        depths_on(&line, &settings.names).await
     };
     tokio::time::timeout(LIMIT, asking)
         .await
         .map_err(|_| Error::Timeout { doing: "asking the broker for its queues".to_owned(), after: LIMIT })?
+}
+
+/// The same over a connection that is there.
+pub(crate) async fn depths_on(line: &Line, names: &Names) -> Result<Vec<Depth>, Error> {
+    let mut depths = Vec::new();
+    let work = QueueName::ALL.into_iter().map(|queue| (Kind::Work(queue), names.work(queue)));
+    let retries = names.retries().map(|retry| (Kind::Retry, retry.name.clone()));
+    for (kind, queue) in work.chain([(Kind::Dead, names.dead())]).chain(retries) {
+        match depth(line, kind, queue).await {
+            Ok(depth) => depths.push(depth),
+            Err(error) if error.is_not_found() => {}
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(depths)
 }
 
 /// On a channel of its own, because the broker closes a channel that asks for what is not there.

@@ -60,25 +60,100 @@ pub async fn declare(config: &Config) -> Result<(), Error> {
 pub(crate) async fn declare_on(line: &Line, names: &Names) -> Result<(), Error> {
     let channel = line.channel().await?;
     declare_exchange(&channel, names.exchange(), ExchangeKind::Direct).await?;
-    let dead = names.dead();
-    for queue in QueueName::ALL.map(|queue| names.work(queue)) {
-        let mut arguments = dead_letters_to(&names.exchange());
-        arguments.insert("x-dead-letter-routing-key".into(), AMQPValue::LongString(dead.as_str().into()));
+    for (queue, arguments) in bound_queues(names) {
         declare_queue(&channel, &queue, arguments).await?;
         bind(&channel, &queue, names.exchange(), queue.clone()).await?;
     }
-    declare_queue(&channel, &dead, FieldTable::default()).await?;
-    bind(&channel, &dead, names.exchange(), dead.clone()).await?;
-    for Retry { delay, name } in names.retries() {
-        // No routing key: the one that the message has leads it home.
-        let mut arguments = dead_letters_to(&names.exchange());
-        let milliseconds = i64::try_from(delay.as_millis()).unwrap_or(i64::MAX);
-        arguments.insert("x-message-ttl".into(), AMQPValue::LongLongInt(milliseconds));
+    for retry @ Retry { name, .. } in names.retries() {
         declare_exchange(&channel, name.clone(), ExchangeKind::Fanout).await?;
-        declare_queue(&channel, name, arguments).await?;
+        declare_queue(&channel, name, retry_arguments(retry, names)).await?;
         bind(&channel, name, name.clone(), ShortString::default()).await?;
     }
     Ok(())
+}
+
+/// The queues that are bound to the exchange by their own names, with their arguments.
+fn bound_queues(names: &Names) -> Vec<(ShortString, FieldTable)> {
+    let dead = names.dead();
+    let mut to_dead = dead_letters_to(&names.exchange());
+    to_dead.insert("x-dead-letter-routing-key".into(), AMQPValue::LongString(dead.as_str().into()));
+    let work = QueueName::ALL.map(|queue| (names.work(queue), to_dead.clone()));
+    work.into_iter().chain([(dead, FieldTable::default())]).collect()
+}
+
+/// No routing key: the one that the message has leads it home.
+fn retry_arguments(retry: &Retry, names: &Names) -> FieldTable {
+    let mut arguments = dead_letters_to(&names.exchange());
+    let milliseconds = i64::try_from(retry.delay.as_millis()).unwrap_or(i64::MAX);
+    arguments.insert("x-message-ttl".into(), AMQPValue::LongLongInt(milliseconds));
+    arguments
+}
+
+/// How what stands on the broker differs from what this crate needs.
+#[derive(Debug, Default)]
+pub(crate) struct Comparison {
+    pub(crate) absent: Vec<String>,
+    pub(crate) different: Vec<String>,
+}
+
+/// Looks at everything that [`declare`] would make, and makes nothing: what is there is declared as it should be, which
+/// changes nothing and is refused where it is not so.
+pub(crate) async fn compare(line: &Line, names: &Names) -> Result<Comparison, Error> {
+    let mut found = Comparison::default();
+    let direct = (names.exchange(), ExchangeKind::Direct);
+    let fanout = names.retries().map(|retry| (retry.name.clone(), ExchangeKind::Fanout));
+    for (name, kind) in std::iter::once(direct).chain(fanout) {
+        let there = passive_exchange(line, &name, kind.clone()).await;
+        if found.is_there(&format!("the exchange {name}"), there)? {
+            let channel = line.channel().await?;
+            found.note(declare_exchange(&channel, name, kind).await)?;
+        }
+    }
+    let retries = names.retries().map(|retry| (retry.name.clone(), retry_arguments(retry, names)));
+    for (name, arguments) in bound_queues(names).into_iter().chain(retries) {
+        let there = passive_queue(line, &name).await;
+        if found.is_there(&format!("the queue {name}"), there)? {
+            let channel = line.channel().await?;
+            found.note(declare_queue(&channel, &name, arguments).await)?;
+        }
+    }
+    Ok(found)
+}
+
+impl Comparison {
+    fn is_there(&mut self, what: &str, asked: Result<(), Error>) -> Result<bool, Error> {
+        match asked {
+            Ok(()) => Ok(true),
+            Err(error) if error.is_not_found() => {
+                self.absent.push(what.to_owned());
+                Ok(false)
+            }
+            Err(error) => Err(error),
+        }
+    }
+
+    fn note(&mut self, declared: Result<(), Error>) -> Result<(), Error> {
+        match declared {
+            Err(error @ Error::Mismatch { .. }) => self.different.push(error.to_string()),
+            other => return other,
+        }
+        Ok(())
+    }
+}
+
+/// On a channel of its own, because the broker closes a channel that asks for what is not there.
+async fn passive_exchange(line: &Line, name: &ShortString, kind: ExchangeKind) -> Result<(), Error> {
+    let channel = line.channel().await?;
+    let options = ExchangeDeclareOptions { passive: true, ..DURABLE };
+    let asking = channel.exchange_declare(name.clone(), kind, options, FieldTable::default());
+    within(ANSWER_TIMEOUT, format!("asking for the exchange {name}"), asking).await
+}
+
+async fn passive_queue(line: &Line, name: &ShortString) -> Result<(), Error> {
+    let channel = line.channel().await?;
+    let options = QueueDeclareOptions { passive: true, ..QueueDeclareOptions::durable() };
+    let asking = channel.queue_declare(name.clone(), options, FieldTable::default());
+    within(ANSWER_TIMEOUT, format!("asking for the queue {name}"), asking).await.map(drop)
 }
 
 fn dead_letters_to(exchange: &ShortString) -> FieldTable {

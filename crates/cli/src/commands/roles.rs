@@ -27,7 +27,7 @@ pub(crate) fn processor(place: &Place) -> ExitCode {
         Err(code) => return code,
     };
     let worker = worker_command(&config);
-    let facts = facts::Config { application_name: "crashmill-processor".to_owned(), ..config.facts };
+    let facts = facts::Config { application_name: connection_name("processor"), ..config.facts };
     let sections = processor::Sections {
         processor: config.processor,
         crashstore: config.crashstore,
@@ -45,7 +45,7 @@ pub(crate) fn scheduler(place: &Place) -> ExitCode {
         Ok(config) => config,
         Err(code) => return code,
     };
-    let facts = facts::Config { application_name: "crashmill-scheduler".to_owned(), ..config.facts };
+    let facts = facts::Config { application_name: connection_name("scheduler"), ..config.facts };
     let sections = scheduler::Sections {
         scheduler: config.scheduler,
         retention: config.retention,
@@ -74,6 +74,11 @@ pub(crate) fn worker_command(config: &Config) -> WorkerCommand {
         args: vec!["stackwalk-worker".into()],
         symbols: config.symbols.clone(),
     }
+}
+
+/// What the server lists a role's connections by. With the version, so that one sees which releases are running.
+fn connection_name(role: &str) -> String {
+    format!("crashmill-{role} {}", daemon::VERSION.version)
 }
 
 fn load(place: &Place) -> Result<Config, ExitCode> {

@@ -43,7 +43,7 @@ pub(crate) fn run(place: &Place, args: &Args) -> anyhow::Result<ExitCode> {
 }
 
 /// A part of a URL as it was before it was made fit for one.
-fn percent_decoded(text: &str) -> anyhow::Result<String> {
+pub(crate) fn percent_decoded(text: &str) -> anyhow::Result<String> {
     let mut bytes = Vec::with_capacity(text.len());
     let mut rest = text.as_bytes();
     while let [first, tail @ ..] = rest {
