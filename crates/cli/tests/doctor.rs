@@ -22,7 +22,7 @@ use lapin::{Connection, ConnectionProperties, options::QueueDeclareOptions, type
 use serde_json::Value;
 use support::{
     RunToEnd, command, dump_in, folder, printed,
-    standalone::{Standalone, setting, settings},
+    standalone::{Standalone, setting},
     stderr, stdout,
 };
 use testing::{Database, Proxy, amqp_url, namespace};
@@ -194,6 +194,22 @@ fn a_store_that_cannot_be_used_is_named_with_what_is_in_the_way() {
     let findings = doctor.look("store");
     assert_eq!(findings.state("store.folder"), "ok", "{:#?}", findings.all);
     assert_eq!(fs::read_dir(dir.path().join("store")).unwrap().count(), 0, "nothing is left of the trial");
+}
+
+#[test]
+fn an_object_store_that_is_not_there_is_named_and_its_spool_is_looked_at() {
+    let dir = folder();
+    let free = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    let doctor = Doctor::new(dir.path(), "doctor_objects")
+        .with("CRASHMILL__CRASHSTORE__URL", "s3://crashes/production")
+        .with("CRASHMILL__CRASHSTORE__ENDPOINT", &format!("http://{free}"))
+        .with("CRASHMILL__CRASHSTORE__ALLOW_HTTP", "true")
+        .with("CRASHMILL__CRASHSTORE__KEY_ID", "crashmill")
+        .with("CRASHMILL__CRASHSTORE__KEY", "hunter2")
+        .with("CRASHMILL__CRASHSTORE__SPOOL", dir.path().to_str().unwrap());
+    let findings = doctor.look("store");
+    findings.fails("store.objects", "s3://crashes/production", "crashstore.endpoint");
+    assert_eq!(findings.state("store.spool"), "ok");
 }
 
 #[test]

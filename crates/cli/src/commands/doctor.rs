@@ -8,6 +8,7 @@ mod database;
 mod findings;
 mod folders;
 mod machine;
+mod objects;
 mod ports;
 mod symbols;
 mod workers;

@@ -9,7 +9,7 @@ use std::{
 
 use rustix::fs::{FallocateFlags, fallocate, statfs, statvfs};
 
-use super::findings::Findings;
+use super::{findings::Findings, objects};
 use crate::config::Config;
 
 /// How much is written to try a disk: some pages, so that a hole can be punched into them.
@@ -55,9 +55,23 @@ struct Checks {
     space: &'static str,
 }
 
+/// The crash store, and where crashes are while it does not take them.
 pub(super) async fn store(config: Config) -> Findings {
-    let checks = Checks { folder: "store.folder", filesystem: "store.filesystem", space: "store.space" };
-    aside(Folder { path: config.crashstore.path, key: "crashstore.path", checks }).await
+    let spool = config.crashstore.spool_folder().map(|path| {
+        let checks =
+            Checks { folder: "store.spool", filesystem: "store.spool_disk", space: "store.spool_space" };
+        Folder { path, key: "crashstore.spool", checks }
+    });
+    let mut findings = if config.crashstore.url.is_some() {
+        objects::look(config.crashstore).await
+    } else {
+        let checks = Checks { folder: "store.folder", filesystem: "store.filesystem", space: "store.space" };
+        aside(Folder { path: config.crashstore.path, key: "crashstore.path", checks }).await
+    };
+    if let Some(spool) = spool {
+        findings.append(aside(spool).await);
+    }
+    findings
 }
 
 pub(super) async fn journal(config: Config) -> Findings {

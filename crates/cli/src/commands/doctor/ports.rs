@@ -38,7 +38,7 @@ pub(super) async fn look(config: Config) -> Findings {
     told(&mut findings, "roles.submit", "collector.listen", config.collector.listen, submit);
     match health {
         Some((address, holder)) => {
-            told(&mut findings, "roles.health", "daemon.metrics_listen", address, holder)
+            told(&mut findings, "roles.health", "daemon.metrics_listen", address, holder);
         }
         None => findings.skip("roles.health", "daemon.metrics_listen is not set: no role says how it is"),
     }
