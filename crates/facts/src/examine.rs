@@ -64,7 +64,7 @@ pub struct Examination {
     pub sessions_are_shared: bool,
     /// The day after the last one that facts can be saved for; nothing without a schema.
     pub partitions_end: Option<Date>,
-    /// Crashes that were given up.
+    /// Crashes that were given up, and that nobody has tried again or dropped since.
     pub dead_letters: u64,
 }
 
@@ -79,7 +79,8 @@ pub async fn examine(config: &Config) -> Result<Examination, Error> {
 
     let schema = SchemaState::of(one.query_opt(SCHEMA_STATE, &[]).await)?;
     let server = how.within(LOOKING, one.query_typed_one(SERVER, &[(&LOCK, Type::INT8)])).await?;
-    let tables = if schema.version == 0 {
+    // What they are called and hold is only known of a schema that this release can use.
+    let tables = if schema.check().is_err() {
         None
     } else {
         Some(how.within(LOOKING, one.query_typed_one(TABLES, &[])).await?)

@@ -83,8 +83,7 @@ fn version(server: &str) -> Option<(u32, u32)> {
 fn backlog(depths: &[Depth], findings: &mut Findings) {
     let work = Kind::Work(QueueName::Standard);
     let Some(standard) = depths.iter().find(|depth| depth.kind == work) else { return };
-    let waiting: u32 =
-        depths.iter().filter(|depth| depth.kind != Kind::Dead).map(|depth| depth.ready).sum();
+    let waiting: u32 = depths.iter().filter(|depth| depth.kind != Kind::Dead).map(|depth| depth.ready).sum();
     let check = "roles.processors";
     let more = "start more: systemctl start crashmill-processor@{1..4}; `crashmill status` shows what waits";
     match standard.consumers {

@@ -58,7 +58,7 @@ fn examined(found: &Examination, findings: &mut Findings) {
     durability(found, findings);
     clock(found, findings);
     sessions(found, findings);
-    if found.schema.version > 0 {
+    if found.schema.check().is_ok() {
         partitions(found, findings);
         leader(found, findings);
         dead_letters(found, findings);
