@@ -11,136 +11,25 @@
 mod support;
 
 use std::{
-    fs::{self, File},
+    fs,
     io::{Read, Write},
-    net::{SocketAddr, TcpListener, TcpStream},
-    path::{Path, PathBuf},
-    process::{Child, ExitStatus, Stdio},
-    time::Duration,
+    net::{TcpListener, TcpStream},
+    thread,
 };
 
 use rustix::process::Signal;
 use support::{
-    RunToEnd, client, command, folder, processes,
+    RunToEnd,
+    client::{self, Answer},
+    command,
+    daemon::{END, READY, Role, broker, free_address, migrated, nowhere, places},
+    folder,
+    processes::{self, Process},
     standalone::{setting, settings},
-    stderr, stdout,
+    stderr,
 };
 use tempfile::TempDir;
 use testing::{Database, Proxy, amqp_url, eventually_blocking, namespace, report};
-
-/// How long a role may take to be ready.
-const READY: Duration = Duration::from_secs(60);
-/// How long a role that has nothing in hand may take to end.
-const END: Duration = Duration::from_secs(10);
-
-/// A role's process, with its store, its journal and its log in a folder.
-struct Role {
-    process: Child,
-    log: PathBuf,
-    listen: SocketAddr,
-}
-
-impl Role {
-    fn start(name: &str, dir: &Path, settings: &[(String, String)]) -> Self {
-        let log = dir.join(format!("{name}.log"));
-        let output = File::create(&log).expect("the log can be made");
-        let listen = free_address();
-        let process = command()
-            .arg(name)
-            .envs(places(dir, listen))
-            .envs(settings.iter().cloned())
-            .stdin(Stdio::null())
-            .stdout(Stdio::null())
-            .stderr(output)
-            .spawn()
-            .expect("the executable runs");
-        Self { process, log, listen }
-    }
-
-    /// Starts a role and waits until it does its work.
-    fn ready(name: &str, dir: &Path, settings: &[(String, String)]) -> Self {
-        let mut role = Self::start(name, dir, settings);
-        role.until_logged(&["\"ready\""]);
-        role
-    }
-
-    fn url(&self) -> String {
-        format!("http://{}/submit", self.listen)
-    }
-
-    fn logged(&self) -> String {
-        fs::read_to_string(&self.log).unwrap_or_default()
-    }
-
-    /// Waits for a line with all of these texts.
-    #[track_caller]
-    fn until_logged(&mut self, texts: &[&str]) {
-        eventually_blocking(READY, || {
-            let ended = self.process.try_wait().expect("a child can be asked");
-            let found = self.logged().lines().any(|line| texts.iter().all(|text| line.contains(text)));
-            assert!(found || ended.is_none(), "it ended ({ended:?}):\n{}", self.logged());
-            found.then_some(())
-        });
-    }
-
-    /// Asks it to stop, and waits for its end.
-    #[track_caller]
-    fn stop(mut self) -> ExitStatus {
-        processes::signal(self.process.id(), Signal::TERM);
-        let process = &mut self.process;
-        eventually_blocking(END, || process.try_wait().expect("a child can be asked"))
-    }
-}
-
-impl Drop for Role {
-    fn drop(&mut self) {
-        if self.process.try_wait().is_ok_and(|ended| ended.is_none()) {
-            drop(self.process.kill());
-            drop(self.process.wait());
-        }
-    }
-}
-
-fn free_address() -> SocketAddr {
-    TcpListener::bind("127.0.0.1:0").expect("there is a free port").local_addr().expect("a listener has one")
-}
-
-/// Where a role keeps its files and listens, as environment variables.
-fn places(dir: &Path, listen: SocketAddr) -> Vec<(String, String)> {
-    let path = |name: &str| dir.join(name).to_str().expect("folders of tests are text").to_owned();
-    vec![
-        setting("CRASHMILL__CRASHSTORE__PATH", &path("store")),
-        setting("CRASHMILL__QUEUE__JOURNAL", &path("journal")),
-        setting("CRASHMILL__SYMBOLS__CACHE", &path("symbols-cache")),
-        setting("CRASHMILL__COLLECTOR__LISTEN", &listen.to_string()),
-        setting("CRASHMILL__DAEMON__LOG__FORMAT", "json"),
-    ]
-}
-
-/// The URL of a server that is down: nobody listens there.
-fn nowhere(scheme: &str) -> String {
-    format!("{scheme}://crashmill:secret@{}/crashmill", free_address())
-}
-
-/// The settings of a role with a database that has its schema, a broker's URL and a namespace of its own.
-fn migrated(database: &Database, database_url: &str, broker: &str, name: &str) -> Vec<(String, String)> {
-    let (key, url) = setting("CRASHMILL__FACTS__URL", database.url());
-    stdout(&command().arg("migrate").env(&key, url).run_to_end());
-    let mut settings = settings(database, broker, &namespace(name));
-    settings.retain(|(name, _)| *name != key);
-    settings.push(setting(&key, database_url));
-    settings.push(setting("CRASHMILL__PROCESSOR__LONGEST_PAUSE", "500ms"));
-    settings
-}
-
-/// The settings of a collector, which knows no database.
-fn broker(url: &str, name: &str) -> Vec<(String, String)> {
-    vec![
-        setting("CRASHMILL__QUEUE__URL", url),
-        setting("CRASHMILL__QUEUE__NAMESPACE", &namespace(name)),
-        setting("CRASHMILL__QUEUE__PUBLISH_TIMEOUT", "1s"),
-    ]
-}
 
 #[test]
 fn a_collector_that_is_asked_to_stop_ends_with_0() {
@@ -331,4 +220,119 @@ fn a_processor_without_a_schema_or_a_database_says_what_to_do() {
     assert!(line.contains("crashmill migrate"), "{line}");
     let line = refused(&nowhere("postgres"));
     assert!(line.contains("connecting to PostgreSQL") && line.contains("refused"), "{line}");
+}
+
+/// A processor that was asked to stop with one crash in hand, whose worker stands still.
+struct InHand {
+    dir: TempDir,
+    database: Database,
+    settings: Vec<(String, String)>,
+    processor: Role,
+    worker: Process,
+}
+
+impl InHand {
+    fn stopping(name: &str, more: &[(String, String)]) -> Self {
+        let (dir, database) = (folder(), Database::create(name));
+        let mut settings = migrated(&database, database.url(), &amqp_url(), name);
+        settings.extend(more.iter().cloned());
+        let mut collector = Role::ready("collector", dir.path(), &settings);
+        let mut processor = Role::ready("processor", dir.path(), &settings);
+        for role in [&mut collector, &mut processor] {
+            role.until_logged(&["connected to RabbitMQ"]);
+        }
+        let worker =
+            processes::until_there(processor.process.id(), |command| command.ends_with("stackwalk-worker"));
+        processes::signal(worker.pid, Signal::STOP);
+        client::post(&collector.url(), &[("ProductName", "Game")], &report::minidump()).expect("an answer");
+        assert!(collector.stop().success());
+        until_taken(&settings);
+        processes::signal(processor.process.id(), Signal::TERM);
+        processor.until_logged(&["finishing the crashes in flight", "\"crashes\":1"]);
+        Self { dir, database, settings, processor, worker }
+    }
+
+    fn facts(&self) -> i64 {
+        self.database.number("SELECT count(*) FROM fact_crash WHERE attempt = 1")
+    }
+
+    /// Waits for the processor's end.
+    #[track_caller]
+    fn ended(&mut self) -> Option<i32> {
+        let process = &mut self.processor.process;
+        eventually_blocking(END, || process.try_wait().unwrap()).code()
+    }
+}
+
+/// Waits until no crash waits on a queue: somebody has it.
+fn until_taken(settings: &[(String, String)]) {
+    let of = |ending: &str| settings.iter().find(|(name, _)| name.ends_with(ending)).unwrap().1.clone();
+    let queue =
+        queue::Config { url: amqp_url().parse().unwrap(), namespace: of("NAMESPACE"), ..Default::default() };
+    let runtime = tokio::runtime::Runtime::new().unwrap();
+    eventually_blocking(READY, || {
+        let depths = runtime.block_on(queue::depths(&queue)).unwrap();
+        depths.iter().all(|depth| depth.ready == 0).then_some(())
+    });
+}
+
+#[test]
+fn a_processor_that_is_asked_to_stop_saves_the_crash_in_hand() {
+    let mut in_hand = InHand::stopping("processor_in_hand", &[]);
+    assert_eq!(in_hand.facts(), 0);
+
+    processes::signal(in_hand.worker.pid, Signal::CONT);
+    assert_eq!(in_hand.ended(), Some(0), "{}", in_hand.processor.logged());
+    assert_eq!(in_hand.facts(), 1);
+}
+
+#[test]
+fn a_processor_whose_time_to_stop_is_over_leaves_the_crash_in_hand_to_the_next_one() {
+    let deadline = setting("CRASHMILL__DAEMON__SHUTDOWN_TIMEOUT", "500ms");
+    let mut in_hand = InHand::stopping("processor_late", &[deadline]);
+
+    assert_eq!(in_hand.ended(), Some(1), "{}", in_hand.processor.logged());
+    assert_eq!(in_hand.facts(), 0);
+    processes::until_gone(std::slice::from_ref(&in_hand.worker));
+
+    let next = Role::ready("processor", in_hand.dir.path(), &in_hand.settings);
+    eventually_blocking(READY, || (in_hand.facts() == 1).then_some(()));
+    assert!(next.stop().success());
+}
+
+#[test]
+fn a_collector_that_is_asked_to_stop_while_the_broker_is_silent_answers_what_it_has_begun() {
+    let dir = folder();
+    let proxy = Proxy::to_url(&amqp_url());
+    let mut collector = Role::ready("collector", dir.path(), &broker(&proxy.url(), "collector_silent"));
+    collector.until_logged(&["connected to RabbitMQ"]);
+    proxy.silence();
+    let url = collector.url();
+    let client = thread::spawn(move || client::report(&url, &[("ProductName", "Game")], &report::minidump()));
+    // The crash is stored, and its publish is under way.
+    eventually_blocking(READY, || {
+        let has_raw = fs::read_dir(dir.path().join("store/raw")).is_ok_and(|mut days| days.next().is_some());
+        has_raw.then_some(())
+    });
+
+    assert!(collector.stop().success());
+    let answer = client.join().unwrap();
+    assert!(matches!(answer, Answer::Taken(_)), "{answer:?}");
+    let journaled = fs::read_dir(dir.path().join("journal")).unwrap().count();
+    assert_eq!(journaled, 1, "the id waits for the next start");
+}
+
+#[test]
+fn a_scheduler_ends_with_0_while_its_servers_are_silent() {
+    let (dir, database) = (folder(), Database::create("scheduler_silent"));
+    let (to_database, to_broker) = (Proxy::to_url(database.url()), Proxy::to_url(&amqp_url()));
+    let mut settings = migrated(&database, &to_database.url(), &to_broker.url(), "scheduler_silent");
+    settings.push(setting("CRASHMILL__SCHEDULER__SWEEP_EVERY", "100ms"));
+    let mut scheduler = Role::ready("scheduler", dir.path(), &settings);
+    scheduler.until_logged(&["this scheduler leads"]);
+    to_database.silence();
+    to_broker.silence();
+
+    let log = scheduler.log.clone();
+    assert_eq!(scheduler.stop().code(), Some(0), "{}", fs::read_to_string(log).unwrap());
 }

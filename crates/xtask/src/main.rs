@@ -9,6 +9,7 @@
     reason = "these commands talk to the developer who typed them"
 )]
 
+mod chaos;
 mod check;
 mod demo;
 mod doc_tests;
@@ -36,6 +37,8 @@ enum Command {
     Demo(demo::Args),
     /// Formatting, lints, documentation and dependencies
     Check(check::Args),
+    /// Kill everything at random moments; drain a large backlog
+    Chaos(chaos::Args),
 }
 
 fn main() -> ExitCode {
@@ -49,6 +52,7 @@ fn main() -> ExitCode {
         Command::Test(args) => test::run(&args),
         Command::Demo(args) => demo::run(&args),
         Command::Check(args) => check::run(&args),
+        Command::Chaos(args) => chaos::run(&args),
     };
     result.unwrap_or_else(|error| {
         eprintln!("error: {error:#}");

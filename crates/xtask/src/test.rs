@@ -85,6 +85,7 @@ fn run_suite(
 ) -> anyhow::Result<ExitCode> {
     let cargo = || {
         let mut cargo = Command::new(env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
+        forget_this_package(&mut cargo);
         cargo
             .env(POSTGRES, servers.postgres.url())
             .env(AMQP, servers.rabbitmq.url())
@@ -116,6 +117,16 @@ fn run_suite(
     let status =
         signals.run(cargo().args(["test", "--doc"]).args(packages)).context("running the examples")?;
     Ok(exit_code(status).into())
+}
+
+/// Cargo has told us of ourselves, in variables for which some build scripts look: with these, they would be run again, and all
+/// that depends on them be built anew, whenever `cargo xtask` and `cargo` are used by turns.
+pub(crate) fn forget_this_package(cargo: &mut Command) {
+    for (name, _) in env::vars_os() {
+        if ["CARGO_PKG_", "CARGO_MANIFEST_"].iter().any(|ours| name.to_string_lossy().starts_with(ours)) {
+            cargo.env_remove(name);
+        }
+    }
 }
 
 fn has_nextest() -> bool {

@@ -12,7 +12,7 @@ use servers::{Postgres, RabbitMq};
 
 /// The pause before the first restart; it doubles up to the longest.
 const FIRST_PAUSE: Duration = Duration::from_millis(500);
-const LONGEST_PAUSE: Duration = Duration::from_secs(30);
+const LONGEST_PAUSE: Duration = Duration::from_secs(10);
 /// A process that ran for so long has recovered: the next pause is the first again.
 const RECOVERED_AFTER: Duration = Duration::from_secs(60);
 /// How often an ended process is looked for.

@@ -11,15 +11,48 @@ use testing::report;
 /// How long an answer may take.
 const ANSWER: Duration = Duration::from_secs(30);
 
+/// What a collector has answered.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Answer {
+    /// 200, and the crash id.
+    Taken(String),
+    /// Another status.
+    Refused(u16),
+    /// No connection, or it ended before the answer.
+    Nothing(String),
+}
+
+impl Answer {
+    /// The crash id, where there is one.
+    pub(crate) fn id(self) -> Option<String> {
+        match self {
+            Self::Taken(id) => Some(id),
+            Self::Refused(_) | Self::Nothing(_) => None,
+        }
+    }
+}
+
 /// Sends a report; the crash id, if the collector has answered with one.
 pub(crate) fn post(submit_url: &str, annotations: &[(&str, &str)], dump: &[u8]) -> Option<String> {
+    report(submit_url, annotations, dump).id()
+}
+
+/// Sends a report, and says what became of it.
+pub(crate) fn report(submit_url: &str, annotations: &[(&str, &str)], dump: &[u8]) -> Answer {
     let (content_type, body) = report::multipart(annotations, &[("upload_file_minidump", dump)]);
-    let answer = exchange(submit_url, &content_type, &body).ok()?;
-    let (head, text) = answer.split_once("\r\n\r\n")?;
-    if !head.starts_with("HTTP/1.1 200 ") {
-        return None;
+    match exchange(submit_url, &content_type, &body) {
+        Ok(answer) => read(&answer).unwrap_or_else(|| Answer::Nothing(format!("a torn answer: {answer:?}"))),
+        Err(error) => Answer::Nothing(error.to_string()),
     }
-    text.trim().strip_prefix("CrashID=bp-").map(str::to_owned)
+}
+
+fn read(answer: &str) -> Option<Answer> {
+    let (head, text) = answer.split_once("\r\n\r\n")?;
+    let status = head.split(' ').nth(1)?.parse().ok()?;
+    if status != 200 {
+        return Some(Answer::Refused(status));
+    }
+    text.trim().strip_prefix("CrashID=bp-").map(|id| Answer::Taken(id.to_owned()))
 }
 
 /// Sends the head of a report, and returns when the collector waits for its body, of which so many bytes will come.

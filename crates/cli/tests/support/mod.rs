@@ -9,6 +9,7 @@
 )]
 
 pub(crate) mod client;
+pub(crate) mod daemon;
 pub(crate) mod processes;
 pub(crate) mod role;
 pub(crate) mod shipped;

@@ -104,6 +104,21 @@ impl Standalone {
         serde_json::from_str(&printed(&output)).unwrap_or_else(|error| panic!("{error}: {}", stderr(&output)))
     }
 
+    /// The rows that a query of `sql` gives, each with its columns; nothing while the database does not answer.
+    pub(crate) fn try_sql(&self, query: &str) -> Option<Vec<Vec<String>>> {
+        let mut command = command();
+        command.args(["sql", "--data"]).arg(&self.data).envs(self.settings.iter().cloned());
+        let output = command.args(["--", "-XAt", "-F", "\t", "-c", query]).run_to_end();
+        let columns = |line: &str| line.split('\t').map(str::to_owned).collect();
+        output.status.success().then(|| printed(&output).lines().map(columns).collect())
+    }
+
+    /// The rows that a query gives, of a database that answers.
+    #[track_caller]
+    pub(crate) fn sql(&self, query: &str) -> Vec<Vec<String>> {
+        self.try_sql(query).unwrap_or_else(|| panic!("the database does not answer {query}"))
+    }
+
     /// Waits until a crash has its fact; returns what `where` says.
     #[track_caller]
     pub(crate) fn until_processed(&self, id: &str) -> Value {
