@@ -25,12 +25,14 @@ the age of the crash, and says so.
 Examples:
   crashmill where bp-0b4d3a6e-72c1-4f0b-8a57-3c9d50261123
   crashmill where 26460bd3a6e72c14 --json | jq -r .state
+  crashmill where $(cat ids.txt) --json | jq -r 'select(.state != \"processed\") | .crash_id'
 
 Exit status: 0 the crash is known, 1 it is not, or something could not be asked (the rest is shown).")]
 pub(crate) struct Args {
-    /// The crash id: whole, with bp- before it, or the 16 digits of its short form
-    id: GivenId,
-    /// One JSON object
+    /// Crash ids: whole, with bp- before it, or the 16 digits of the short form
+    #[arg(required = true, value_name = "ID")]
+    ids: Vec<GivenId>,
+    /// One JSON object; of several crashes, one a line
     #[arg(long)]
     json: bool,
 }
@@ -39,15 +41,25 @@ pub(crate) fn run(place: &Place, args: &Args) -> anyhow::Result<ExitCode> {
     let config = Config::load(place)?;
     print::block_on(async {
         let crashes = CrashStore::open(&config.crashstore)?;
-        let id = args.id.find_anywhere(&config, &crashes).await?;
-        let whereabouts = Whereabouts::of(id, &config, &crashes).await?;
-        if args.json {
-            print::json(&whereabouts)?;
-        } else {
-            whereabouts.print();
+        // Connected once, however many crashes are asked for.
+        let facts = Facts::connect(&config.facts).await;
+        let mut all_are_certain = true;
+        for (number, id) in args.ids.iter().enumerate() {
+            let id = id.find_anywhere(&config, &crashes).await?;
+            let whereabouts = Whereabouts::of(id, &config, &crashes, &facts).await?;
+            if args.json && args.ids.len() > 1 {
+                println!("{}", serde_json::to_string(&whereabouts)?);
+            } else if args.json {
+                print::json(&whereabouts)?;
+            } else {
+                if number > 0 {
+                    println!();
+                }
+                whereabouts.print();
+            }
+            all_are_certain &= whereabouts.state != State::Unknown && whereabouts.errors.is_empty();
         }
-        let is_certain = whereabouts.state != State::Unknown && whereabouts.errors.is_empty();
-        Ok(if is_certain { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+        Ok(if all_are_certain { ExitCode::SUCCESS } else { ExitCode::FAILURE })
     })
 }
 
@@ -133,7 +145,12 @@ impl From<Found> for StoredFrame {
 }
 
 impl Whereabouts {
-    async fn of(id: CrashId, config: &Config, crashes: &CrashStore) -> anyhow::Result<Self> {
+    async fn of(
+        id: CrashId,
+        config: &Config,
+        crashes: &CrashStore,
+        facts: &Result<Facts, facts::Error>,
+    ) -> anyhow::Result<Self> {
         let mut errors = Vec::new();
         let mut known = Known {
             received_at: id.received_at(),
@@ -166,7 +183,7 @@ impl Whereabouts {
             Ok(journal) => (known.journaled, known.journal) = (journal.is_some(), journal),
             Err(error) => told("the journal could not be read", error.into()),
         }
-        if let Err(error) = known.ask_database(id, config).await {
+        if let Err(error) = known.ask_database(id, facts).await {
             known.database_is_silent = true;
             told("the database could not be asked", error);
         }
@@ -246,9 +263,15 @@ impl Whereabouts {
     }
 }
 
+/// An error and its causes, in one line.
+fn chain(error: &dyn std::error::Error) -> String {
+    let causes = std::iter::successors(Some(error), |error| error.source());
+    causes.map(ToString::to_string).collect::<Vec<_>>().join(": ")
+}
+
 impl Known {
-    async fn ask_database(&mut self, id: CrashId, config: &Config) -> anyhow::Result<()> {
-        let facts = Facts::connect(&config.facts).await?;
+    async fn ask_database(&mut self, id: CrashId, facts: &Result<Facts, facts::Error>) -> anyhow::Result<()> {
+        let facts = facts.as_ref().map_err(|error| anyhow::anyhow!("{}", chain(error)))?;
         self.fact = facts.fact(id).await?;
         self.degraded = facts.degraded(id).await?;
         self.dead_letter = facts.letter(id).await?;

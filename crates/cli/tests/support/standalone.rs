@@ -104,6 +104,16 @@ impl Standalone {
         serde_json::from_str(&printed(&output)).unwrap_or_else(|error| panic!("{error}: {}", stderr(&output)))
     }
 
+    /// What `where` says of several crashes at once, in their order.
+    pub(crate) fn whereabouts_of(&self, ids: &[&str]) -> Vec<Value> {
+        let output = self.crashmill(&[&["where", "--json"][..], ids].concat());
+        let documents = serde_json::Deserializer::from_slice(&output.stdout).into_iter();
+        let all: Result<Vec<Value>, _> = documents.collect();
+        let all = all.unwrap_or_else(|error| panic!("{error}: {}", stderr(&output)));
+        assert_eq!(all.len(), ids.len(), "{}", stderr(&output));
+        all
+    }
+
     /// The rows that a query of `sql` gives, each with its columns; nothing while the database does not answer.
     pub(crate) fn try_sql(&self, query: &str) -> Option<Vec<Vec<String>>> {
         let mut command = command();
