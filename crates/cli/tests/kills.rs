@@ -325,7 +325,10 @@ fn check_facts(standalone: &Standalone, sent: &[Sent]) {
     for Sent { number, answer } in sent {
         let facts = facts.remove(&build_id(*number)).unwrap_or_default();
         match answer {
-            Some(id) => assert_eq!(facts, [id.clone()], "crash {number} has one fact, the one of its answer"),
+            Some(id) => {
+                let fact = std::slice::from_ref(id);
+                assert_eq!(facts, fact, "crash {number} has one fact, the one of its answer");
+            }
             None => assert!(facts.len() <= 1, "crash {number}, which was not answered, has {facts:?}"),
         }
     }

@@ -108,7 +108,7 @@ impl Backlog {
                 dumps: vec![DumpMetadata::of(0, &dump, None)],
             },
             annotations: [("ProductName", batch.product), ("Version", "1.0")].into_iter().collect(),
-            private: crash::Annotations::default(),
+            private: [("Email", "somebody@players.example")].into_iter().collect(),
             dumps: vec![dump],
         }
     }
