@@ -77,6 +77,8 @@ pub(crate) enum Command {
     Process(commands::process::Args),
     /// Walk the stacks of one minidump
     Stackwalk(commands::stackwalk::Args),
+    /// Make signatures: crash data as JSON lines on standard input, a JSON line each on standard output
+    Signature(commands::signature::Args),
     /// Show every place where a crash is or has been, and what becomes of it next
     Where(commands::whereabouts::Args),
     /// Show queues, backlog, drain rate, ETA, workers and last jobs

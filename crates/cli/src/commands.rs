@@ -6,6 +6,7 @@ pub(crate) mod doctor;
 pub(crate) mod migrate;
 pub(crate) mod process;
 pub(crate) mod roles;
+pub(crate) mod signature;
 pub(crate) mod sql;
 pub(crate) mod stackwalk;
 pub(crate) mod status;

@@ -39,6 +39,7 @@ fn main() -> ExitCode {
         Command::Submit(args) => commands::submit::run(&args),
         Command::Process(args) => commands::process::run(&place, &args),
         Command::Stackwalk(args) => commands::stackwalk::run(&place, &args),
+        Command::Signature(args) => commands::signature::run(&place, &args),
         Command::Where(args) => commands::whereabouts::run(&place, &args),
         Command::Status(args) => commands::status::run(&place, &args),
         Command::Dead(command) => commands::dead::run(&place, &command),

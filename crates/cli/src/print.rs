@@ -60,6 +60,9 @@ pub(crate) fn rough(seconds: f64) -> String {
 pub(crate) fn processed(crash: &ProcessedCrash) {
     field("crash id", &crash.crash_id.to_string());
     field("signature", &bold(&crash.signature));
+    if let Some(explanation) = &crash.signature_explanation {
+        field("because", &explanation.sentence);
+    }
     field("product", [crash.product.as_str(), &crash.version, &crash.channel].join(" ").trim());
     field("process", &crash.process_type);
     field("received", &crash.submitted_at.to_string());

@@ -10,6 +10,7 @@
 
 mod address;
 mod annotations;
+mod explanation;
 mod id;
 mod minute;
 mod place;
@@ -19,6 +20,9 @@ mod stackwalk;
 
 pub use address::Address;
 pub use annotations::{AnnotationValue, Annotations};
+pub use explanation::{
+    ExplainedFrame, ExplainedRule, FrameFate, ListLine, RuleOutcome, SignatureExplanation,
+};
 pub use id::{CrashId, IdError, ShortId, ThrottleDigit};
 pub use minute::{Minute, MinuteError};
 pub use place::{Place, PlaceError, QueueName, UnknownQueue};

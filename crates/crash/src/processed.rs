@@ -3,7 +3,7 @@
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
-use crate::{Address, Annotations, CrashId, Stackwalk, Throttle, WalkStatus};
+use crate::{Address, Annotations, CrashId, SignatureExplanation, Stackwalk, Throttle, WalkStatus};
 
 /// The version of the processed crash's JSON that this release writes; it reads every version up to it. What makes a
 /// new version is said at [`RAW_FORMAT`](crate::RAW_FORMAT).
@@ -84,6 +84,9 @@ pub struct ProcessedCrash {
     /// All frames that the signature was made from.
     #[serde(default)]
     pub proto_signature: String,
+    /// Why the signature is what it is.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub signature_explanation: Option<SignatureExplanation>,
 
     /// One entry a dump, the main one first.
     #[serde(default)]
@@ -278,6 +281,7 @@ mod tests {
             memory: Memory::default(),
             signature: text.to_owned(),
             proto_signature: String::new(),
+            signature_explanation: None,
             dumps: vec![ProcessedDump {
                 name: text.to_owned(),
                 bytes: address,

@@ -1,5 +1,7 @@
 //! The `[processor]` section.
 
+use std::path::PathBuf;
+
 use serde::{Deserialize, Serialize};
 use settings::Duration;
 
@@ -14,10 +16,13 @@ pub struct Config {
     pub save_batch: usize,
     /// The longest pause between two tries to reach what is down: the database, the crash store, a worker.
     pub longest_pause: Duration,
+    /// A folder with the lists by which signatures are made; the ones that ship with the product, unless given.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub signature_lists: Option<PathBuf>,
 }
 
 impl Default for Config {
     fn default() -> Self {
-        Self { walk_attempts: 2, save_batch: 32, longest_pause: Duration::from_secs(10) }
+        Self { walk_attempts: 2, save_batch: 32, longest_pause: Duration::from_secs(10), signature_lists: None }
     }
 }

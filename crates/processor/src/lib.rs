@@ -28,6 +28,7 @@ use facts::Facts;
 use jiff::Timestamp;
 use queue::{BrokerState, Consumer, Prefetch};
 use serde::Serialize;
+use signature::{Generator, ListError, Lists};
 use stackwalk::{Pool, WorkerCommand};
 use tokio::{sync::Semaphore, task::JoinSet};
 
@@ -68,6 +69,7 @@ pub struct Sections {
 /// When the crash store cannot be opened, the database's schema is not one that this release knows, or no worker
 /// can be started.
 pub async fn run(ctx: daemon::Context<Sections>) -> anyhow::Result<()> {
+    let signatures = signatures(&ctx.config.processor).context("reading the signature lists")?;
     let name = format!("{}-processor", ctx.node);
     let crashes = CrashStore::open(&ctx.config.crashstore).context("opening the crash store")?;
     let writer = crashes.writer(&name).context("opening a segment writer of the crash store")?;
@@ -93,6 +95,7 @@ pub async fn run(ctx: daemon::Context<Sections>) -> anyhow::Result<()> {
         writer: writer.clone(),
         facts,
         pool: pool.clone(),
+        signatures,
         saver,
         waits,
         tally: tally.clone(),
@@ -135,6 +138,15 @@ pub async fn run(ctx: daemon::Context<Sections>) -> anyhow::Result<()> {
         Some(reason) => Err(anyhow::anyhow!(reason.clone()).context("writing to the crash store")),
         None => Ok(()),
     }
+}
+
+/// What makes signatures, with the configured lists.
+///
+/// # Errors
+/// When a list cannot be read, or has an entry that cannot be taken.
+pub fn signatures(config: &Config) -> Result<Generator, ListError> {
+    let lists = config.signature_lists.as_deref().map_or_else(|| Ok(Lists::built_in()), Lists::read)?;
+    Ok(Generator::new(lists))
 }
 
 /// How this processor waits for what may be down; each is a line on the health page.

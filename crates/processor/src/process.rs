@@ -10,6 +10,7 @@ use crashstore::{Area, CrashStore, Writer};
 use facts::{Attempt, CrashFact, DeadLetter, Facts, Lacks};
 use jiff::Timestamp;
 use queue::{Delivery, Later, Message};
+use signature::Generator;
 use stackwalk::Pool;
 use tokio::sync::OwnedSemaphorePermit;
 use tokio_util::sync::CancellationToken;
@@ -37,6 +38,7 @@ pub(crate) struct Processor {
     pub(crate) writer: Writer,
     pub(crate) facts: Facts,
     pub(crate) pool: Pool,
+    pub(crate) signatures: Generator,
     pub(crate) saver: Saver,
     pub(crate) waits: Waits,
     pub(crate) tally: Arc<Tally>,
@@ -146,7 +148,7 @@ impl Processor {
             started_at,
             completed_at: Timestamp::now(),
         };
-        let processed = transform(&raw, dumps, circumstances);
+        let processed = transform(&raw, dumps, circumstances, &self.signatures);
         Metrics::stage("rules", started);
         Ok(processed)
     }

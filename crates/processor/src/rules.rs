@@ -10,11 +10,11 @@ mod os;
 mod process_type;
 mod product;
 mod reason;
-mod signature;
 mod times;
 mod version;
 
 use crash::{ProcessedCrash, ProcessorNote, RawCrash};
+use signature::Lists;
 
 /// One small change to a crash.
 ///
@@ -68,12 +68,12 @@ pub(crate) const ALL: &[&dyn Rule] = &[
     &times::ClientTimes,
     &memory::MachineMemory,
     &missing_symbols::MissingSymbolFiles,
-    &signature::SignatureOfMainDump,
 ];
 
-/// The version of the rules: of the built-in ones, that of the release.
-pub(crate) fn version() -> String {
-    format!("built-in-{}", env!("CARGO_PKG_VERSION"))
+/// The version of the rules: of the built-in ones, that of the release; of an operator's signature lists, their hash.
+pub(crate) fn version(lists: &Lists) -> String {
+    let built_in = concat!("built-in-", env!("CARGO_PKG_VERSION"));
+    lists.hash().map_or_else(|| built_in.to_owned(), |hash| format!("{built_in}+lists-{hash}"))
 }
 
 /// Runs one rule; its failure becomes a note.

@@ -36,6 +36,7 @@ pub(crate) struct Args {
 pub(crate) fn run(place: &Place, args: &Args) -> anyhow::Result<ExitCode> {
     let mut config = Config::load(place)?;
     config.symbols.paths.splice(0..0, args.symbols.iter().cloned());
+    let signatures = processor::signatures(&config.processor).context("reading the signature lists")?;
     let bytes = fs::read(&args.dump).with_context(|| format!("reading {}", args.dump.display()))?;
     print::block_on(async {
         let started_at = Timestamp::now();
@@ -55,7 +56,7 @@ pub(crate) fn run(place: &Place, args: &Args) -> anyhow::Result<ExitCode> {
             started_at,
             completed_at: Timestamp::now(),
         };
-        let processed = processor::transform(&raw, dumps, circumstances);
+        let processed = processor::transform(&raw, dumps, circumstances, &signatures);
         if args.human {
             print::processed(&processed);
         } else {

@@ -104,6 +104,7 @@ pub(crate) fn crash_at(at: Timestamp, number: u32) -> ProcessedCrash {
         memory: Memory { total_physical_bytes: Some(1 << 34), ..Memory::default() },
         signature: "main | crash_here".to_owned(),
         proto_signature: "crash_here | main".to_owned(),
+        signature_explanation: None,
         dumps: vec![ProcessedDump {
             name: "upload_file_minidump".to_owned(),
             bytes: 1234,

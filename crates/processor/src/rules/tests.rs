@@ -5,6 +5,7 @@ use crash::{
     SymbolStatus, SystemInfo, Throttle, ThrottleDigit, WalkStatus,
 };
 use jiff::Timestamp;
+use signature::Generator;
 
 use super::*;
 use crate::{Circumstances, transform};
@@ -52,7 +53,7 @@ fn process(raw: &RawCrash, dumps: Vec<ProcessedDump>) -> ProcessedCrash {
         started_at: received(),
         completed_at: received(),
     };
-    transform(raw, dumps, circumstances)
+    transform(raw, dumps, circumstances, &Generator::new(Lists::built_in()))
 }
 
 #[test]
