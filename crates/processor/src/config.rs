@@ -23,6 +23,11 @@ pub struct Config {
 
 impl Default for Config {
     fn default() -> Self {
-        Self { walk_attempts: 2, save_batch: 32, longest_pause: Duration::from_secs(10), signature_lists: None }
+        Self {
+            walk_attempts: 2,
+            save_batch: 32,
+            longest_pause: Duration::from_secs(10),
+            signature_lists: None,
+        }
     }
 }

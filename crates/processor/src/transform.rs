@@ -1,8 +1,8 @@
 //! From a raw crash and its stackwalks to a processed crash, without any service.
 
 use crash::{
-    Cpu, Dump, Event, MAIN_DUMP, Memory, Os, PROCESSED_FORMAT, ProcessedCrash, ProcessedDump, ProcessorNote, RawCrash,
-    Times,
+    Cpu, Dump, Event, MAIN_DUMP, Memory, Os, PROCESSED_FORMAT, ProcessedCrash, ProcessedDump, ProcessorNote,
+    RawCrash, Times,
 };
 use jiff::Timestamp;
 

@@ -12,8 +12,8 @@ const TIDYING: [&str; 2] = ["SigFixWhitespace", "SigPrintableCharsOnly"];
 /// Says for people why a crash has its signature.
 pub(crate) fn sentence(making: &Making, rules: &[ExplainedRule]) -> String {
     let mut story = String::with_capacity(256);
-    // Writing to a text cannot fail.
-    let _written = tell_frames(&mut story, &making.frames).and_then(|()| tell_rules(&mut story, rules));
+    let told = tell_frames(&mut story, &making.frames).and_then(|()| tell_rules(&mut story, rules));
+    told.expect("writing to a text does not fail");
     story
 }
 
@@ -21,9 +21,15 @@ fn tell_frames(story: &mut String, frames: &[ExplainedFrame]) -> std::fmt::Resul
     let all = |fate| frames.iter().filter(move |frame| frame.fate == fate);
     let count = |fate| all(fate).count();
     if let Some(start) = frames.iter().find(|frame| frame.begins.is_some()) {
-        write!(story, "The signature starts at frame {}, `{}`, which is a sentinel. ", start.frame, start.text)?;
+        write!(
+            story,
+            "The signature starts at frame {}, `{}`, which is a sentinel. ",
+            start.frame, start.text
+        )?;
     }
-    if let Some(skipped) = plural(count(FrameFate::Skipped), "was skipped as irrelevant", "were skipped as irrelevant") {
+    if let Some(skipped) =
+        plural(count(FrameFate::Skipped), "was skipped as irrelevant", "were skipped as irrelevant")
+    {
         write!(story, "{skipped}. ")?;
     }
     if let Some(kept) = plural(count(FrameFate::Kept), "was kept on the way", "were kept on the way") {
@@ -32,7 +38,11 @@ fn tell_frames(story: &mut String, frames: &[ExplainedFrame]) -> std::fmt::Resul
     if let Some(last) = all(FrameFate::Ended).next() {
         write!(story, "Frame {}, `{}`, ends the signature: no list knows it.", last.frame, last.text)?;
     } else if let Some(only) = all(FrameFate::LastResort).next() {
-        write!(story, "No frame is left to name the crash by, so frame {}, `{}`, does.", only.frame, only.text)?;
+        write!(
+            story,
+            "No frame is left to name the crash by, so frame {}, `{}`, does.",
+            only.frame, only.text
+        )?;
     } else if !frames.is_empty() {
         write!(story, "The lists know every frame.")?;
     }
@@ -55,10 +65,12 @@ fn tell_rules(story: &mut String, rules: &[ExplainedRule]) -> std::fmt::Result {
     for rule in rules.iter().filter(is_told).skip(skipped) {
         let between = if story.is_empty() { "" } else { " " };
         match rule.outcome {
-            RuleOutcome::Unchanged => {}
-            RuleOutcome::Changed => write!(story, "{between}{} {}.", rule.rule, rule.what)?,
-            RuleOutcome::Failed => write!(story, "{between}{} could not be applied: {}.", rule.rule, rule.what)?,
-        }
+            RuleOutcome::Unchanged => Ok(()),
+            RuleOutcome::Changed => write!(story, "{between}{} {}.", rule.rule, rule.what),
+            RuleOutcome::Failed => {
+                write!(story, "{between}{} could not be applied: {}.", rule.rule, rule.what)
+            }
+        }?;
     }
     Ok(())
 }

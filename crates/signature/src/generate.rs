@@ -77,6 +77,11 @@ impl Generator {
         self.known.lock().unwrap_or_else(PoisonError::into_inner).used
     }
 
+    /// Forgets the functions that it has seen. Signatures stay the same; the next ones take longer.
+    pub fn forget(&self) {
+        *self.known.lock().unwrap_or_else(PoisonError::into_inner) = KnownFunctions::default();
+    }
+
     fn apply(&self, rule: &dyn Rule, crash: &CrashData<'_>, making: &mut Making) -> ExplainedRule {
         let (outcome, what) = match rule.apply(crash, making, self) {
             Ok(Done::Nothing) => (RuleOutcome::Unchanged, Cow::Borrowed("")),

@@ -25,7 +25,10 @@ impl Named {
 /// Names an exception that came as text: `Class: description` and, on the next line, `at method(file)`.
 pub(crate) fn name_stack_trace(trace: &Value) -> Named {
     let Some(trace) = trace.as_str() else {
-        return Named::empty("EMPTY: Java stack trace not in expected format", "the Java stack trace is no text");
+        return Named::empty(
+            "EMPTY: Java stack trace not in expected format",
+            "the Java stack trace is no text",
+        );
     };
     let mut notes = Vec::new();
     let mut lines = lines(trace).map(python::trim);
@@ -58,7 +61,9 @@ fn join(class: &str, description: &str, method: &str) -> String {
     match (head.as_str(), method) {
         (_, "") => head,
         ("", method) => method.to_owned(),
-        (head, method) if description.is_empty() || description.ends_with(ADDRESS) => format!("{head}: {method}"),
+        (head, method) if description.is_empty() || description.ends_with(ADDRESS) => {
+            format!("{head}: {method}")
+        }
         (head, method) => format!("{head} {method}"),
     }
 }
@@ -66,7 +71,10 @@ fn join(class: &str, description: &str, method: &str) -> String {
 /// Lines as the reference parts them: also at a few characters that are no line feeds.
 fn lines(text: &str) -> impl Iterator<Item = &str> {
     let is_end = |character| {
-        matches!(character, '\n' | '\r' | '\x0b' | '\x0c' | '\x1c'..='\x1e' | '\u{85}' | '\u{2028}' | '\u{2029}')
+        matches!(
+            character,
+            '\n' | '\r' | '\x0b' | '\x0c' | '\x1c'..='\x1e' | '\u{85}' | '\u{2028}' | '\u{2029}'
+        )
     };
     let mut rest = Some(text).filter(|text| !text.is_empty());
     std::iter::from_fn(move || {
@@ -90,7 +98,9 @@ fn lines(text: &str) -> impl Iterator<Item = &str> {
 fn without_addresses(description: &str) -> Cow<'_, str> {
     const DIGITS: usize = 8;
     let is_address = |after: &str| {
-        after.get(..DIGITS).is_some_and(|digits| digits.bytes().all(|b| matches!(b, b'0'..=b'9' | b'a'..=b'f')))
+        after
+            .get(..DIGITS)
+            .is_some_and(|digits| digits.bytes().all(|b| matches!(b, b'0'..=b'9' | b'a'..=b'f')))
     };
     if !description.contains('@') {
         return Cow::Borrowed(description);
@@ -121,7 +131,8 @@ fn without_line(method: &str) -> Cow<'_, str> {
 
 /// Names an exception that came with its parts: `module.type: at module.function(file)` of its first frame.
 pub(crate) fn name_exception(exception: &Value) -> Result<Named, Why> {
-    let stack_trace = exception.pointer("/exception/values/0/stacktrace").filter(|trace| python::is_true(trace));
+    let stack_trace =
+        exception.pointer("/exception/values/0/stacktrace").filter(|trace| python::is_true(trace));
     let Some(stack_trace) = stack_trace else {
         return Ok(Named::empty(
             "EMPTY: Java exception not in expected format",

@@ -9,6 +9,7 @@
 //! from; reading a folder of lists is all that it does on a disk. Start reading at [`Generator::generate`], then
 //! `stack`, then `normalise`.
 
+mod bucket;
 mod crash_data;
 mod explain;
 mod generate;
@@ -22,6 +23,7 @@ mod stack;
 
 use crash::SignatureExplanation;
 
+pub use bucket::{Bucket, Mix};
 pub use crash_data::{CrashData, NoCrashData};
 pub use generate::Generator;
 pub use known::CacheUse;

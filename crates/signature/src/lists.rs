@@ -172,7 +172,8 @@ impl Patterns {
         match Regex::new_many(&patterns) {
             Ok(set) => Ok(Self { list, entries, set: Some(set) }),
             Err(error) => {
-                let file = folder.map_or_else(|| list.to_owned(), |folder| folder.join(list).display().to_string());
+                let file =
+                    folder.map_or_else(|| list.to_owned(), |folder| folder.join(list).display().to_string());
                 let entry = error.pattern().and_then(|index| entries.get(PatternID::as_usize(&index)));
                 let reason = error.syntax_error().map_or_else(|| error.to_string(), one_line);
                 Err(match entry {

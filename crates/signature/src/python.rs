@@ -48,7 +48,8 @@ pub(crate) fn int_of_text(text: &str) -> Option<i64> {
         Some(digits) => (text.starts_with('-'), digits),
         None => (false, text),
     };
-    let is_number = digits.split('_').all(|part| !part.is_empty() && part.bytes().all(|b| b.is_ascii_digit()));
+    let is_number =
+        digits.split('_').all(|part| !part.is_empty() && part.bytes().all(|b| b.is_ascii_digit()));
     if !is_number {
         return None;
     }

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use crash::{ExplainedFrame, FrameFate, ListLine};
 
 use crate::{
-    crash_data::{CrashData, FrameData, MAX_FRAMES, System},
+    crash_data::{CrashData, FrameData, MAX_FRAMES, Origin, System},
     known::{self, Known, KnownFunction, KnownFunctions},
     lists::Lists,
     normalise::{self, Language},
@@ -48,7 +48,7 @@ pub(crate) fn walk(
         Some(thread) => thread.frames.as_deref().ok_or(BadStack::NoFrames)?,
         None => &[],
     };
-    let mut stack = Stack { lists, frames: Vec::with_capacity(frames.len().min(MAX_FRAMES)) };
+    let mut stack = Stack { crash, lists, frames: Vec::with_capacity(frames.len().min(MAX_FRAMES)) };
     for frame in frames.iter().take(MAX_FRAMES) {
         let named = name(frame, crash.system, lists, known)?;
         stack.frames.push(named);
@@ -57,22 +57,25 @@ pub(crate) fn walk(
 }
 
 /// A frame and what is known about its text.
-struct Named {
+struct Named<'a> {
     known: Arc<Known>,
+    /// The module of a frame whose text does not begin with it.
+    module: Option<&'a str>,
     explained: ExplainedFrame,
 }
 
-fn name(
-    frame: &FrameData<'_>,
+fn name<'a>(
+    frame: &'a FrameData<'_>,
     system: System,
     lists: &Lists,
     functions: &mut KnownFunctions,
-) -> Result<Named, BadStack> {
+) -> Result<Named<'a>, BadStack> {
     let mut numbered = None;
     let known = match frame.function.as_deref().filter(|function| !function.is_empty()) {
         None => Arc::new(Known::of(&normalise::place(frame, system), lists)),
         Some(function) => {
-            let source = frame.file.as_deref().and_then(normalise::source_file).filter(|file| file.ends_with(".rs"));
+            let source =
+                frame.file.as_deref().and_then(normalise::source_file).filter(|file| file.ends_with(".rs"));
             let (language, function) = match source {
                 Some(source) => (Language::Rust, normalise::with_module(source, function)),
                 None => (Language::Cpp, function),
@@ -96,12 +99,15 @@ fn name(
         begins: None,
         numbered,
     };
-    Ok(Named { known, explained })
+    let module =
+        frame.module.as_deref().filter(|module| !module.is_empty() && !known.text.starts_with(module));
+    Ok(Named { known, module, explained })
 }
 
 struct Stack<'a> {
+    crash: &'a CrashData<'a>,
     lists: &'a Lists,
-    frames: Vec<Named>,
+    frames: Vec<Named<'a>>,
 }
 
 impl Stack<'_> {
@@ -120,7 +126,7 @@ impl Stack<'_> {
         let mut parts: Vec<Arc<str>> = Vec::new();
         let mut ended = false;
         for frame in self.frames.iter_mut().skip(start) {
-            let (fate, because) = fate(&frame.known, parts.last(), self.lists);
+            let (fate, because) = fate(frame, parts.last(), self.crash, self.lists);
             frame.explained.fate = fate;
             frame.explained.because = because;
             if matches!(fate, FrameFate::Kept | FrameFate::Ended) {
@@ -132,7 +138,8 @@ impl Stack<'_> {
             }
         }
         let found = !parts.is_empty();
-        if !found && let Some(first) = self.frames.get_mut(start) {
+        let last_resort = self.last_resort(start);
+        if !found && let Some(first) = self.frames.get_mut(last_resort) {
             first.explained.fate = FrameFate::LastResort;
             parts.push(Arc::clone(&first.known.text));
         }
@@ -141,9 +148,22 @@ impl Stack<'_> {
         Walked { signature, proto_signature: Some(proto_signature), frames, ended, found }
     }
 
+    /// The frame that names a crash when none is left: the first one. In our own stackwalks an address in no module,
+    /// which is another one every time, gives way to a frame that has a name.
+    fn last_resort(&self, start: usize) -> usize {
+        let is_name = |frame: &Named<'_>| !frame.known.text.is_empty() && !frame.known.text.starts_with('@');
+        let named = self.frames.iter().enumerate().skip(start).find(|(_, frame)| is_name(frame));
+        match named {
+            Some((index, _)) if self.crash.origin == Origin::Processed => index,
+            _ => start,
+        }
+    }
+
     /// Where the signature starts: at the earliest sentinel, or at the beginning.
     fn start(&mut self) -> usize {
-        let Some(start) = self.frames.iter().position(|frame| frame.known.sentinel.is_some()) else { return 0 };
+        let Some(start) = self.frames.iter().position(|frame| frame.known.sentinel.is_some()) else {
+            return 0;
+        };
         for frame in self.frames.iter_mut().take(start) {
             frame.explained.fate = FrameFate::BeforeStart;
         }
@@ -155,11 +175,17 @@ impl Stack<'_> {
 }
 
 /// What becomes of a frame after the parts that were taken before it.
-fn fate(known: &Known, before: Option<&Arc<str>>, lists: &Lists) -> (FrameFate, Option<ListLine>) {
+fn fate(
+    frame: &Named<'_>,
+    before: Option<&Arc<str>>,
+    crash: &CrashData<'_>,
+    lists: &Lists,
+) -> (FrameFate, Option<ListLine>) {
+    let known = &frame.known;
     if known.text.is_empty() {
         return (FrameFate::Nameless, None);
     }
-    if let Some(line) = known.irrelevant(lists) {
+    if let Some(line) = known.irrelevant(lists).or_else(|| irrelevant_module(frame, crash, lists)) {
         return (FrameFate::Skipped, Some(line));
     }
     if before == Some(&known.text) && may_be_repeated(&known.text) {
@@ -171,14 +197,31 @@ fn fate(known: &Known, before: Option<&Arc<str>>, lists: &Lists) -> (FrameFate, 
     }
 }
 
+/// The line that says that a frame's module is the platform's, whatever its function is called: without full symbols it
+/// is called like the nearest one that is exported. For our own stackwalks alone.
+fn irrelevant_module(frame: &Named<'_>, crash: &CrashData<'_>, lists: &Lists) -> Option<ListLine> {
+    if crash.origin != Origin::Processed {
+        return None;
+    }
+    let module = match crash.system {
+        System::Windows => frame.module?.to_lowercase(),
+        System::Other => frame.module?.to_owned(),
+    };
+    lists.irrelevant.cite(lists.irrelevant.first(&format!("{module}@0x0"))?)
+}
+
 /// Whether a frame says so little that it adds nothing when it comes twice.
 fn may_be_repeated(text: &str) -> bool {
     let ends_with = |ending: &str| {
-        text.len().checked_sub(ending.len()).and_then(|at| text.get(at..)).is_some_and(|end| {
-            end.eq_ignore_ascii_case(ending)
-        })
+        text.len()
+            .checked_sub(ending.len())
+            .and_then(|at| text.get(at..))
+            .is_some_and(|end| end.eq_ignore_ascii_case(ending))
     };
-    ends_with(".dll") || ends_with(".so") || matches!(text, "XUL" | "<name omitted>") || text.starts_with("<unknown in")
+    ends_with(".dll")
+        || ends_with(".so")
+        || matches!(text, "XUL" | "<name omitted>")
+        || text.starts_with("<unknown in")
 }
 
 fn join<'a>(parts: impl Iterator<Item = &'a str> + Clone) -> String {

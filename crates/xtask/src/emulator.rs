@@ -1,22 +1,18 @@
 //! An S3 emulator for the tests: moto, in a Python environment of its own.
 
 use std::{
-    fs,
     net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream},
-    path::{Path, PathBuf},
-    process::Command,
+    path::Path,
     time::{Duration, Instant},
 };
 
-use anyhow::{Context, bail, ensure};
-use servers::{Environment, Guard, Guarded, Program, Stop, StopSignal, System};
+use anyhow::bail;
+use servers::{Environment, Guard, Guarded, Program, Stop, StopSignal};
 
-use crate::prerequisites;
+use crate::python::Packages;
 
-/// What is installed, from PyPI. What these need in turn is as new as it is on that day.
-const REQUIREMENTS: [&str; 3] = ["moto[s3]==5.2.5", "Flask==3.1.3", "flask-cors==6.0.5"];
-/// What Debian and Ubuntu call what makes such environments.
-const VENV_PACKAGE: &str = "python3-venv";
+const MOTO: Packages =
+    Packages { name: "moto", requirements: &["moto[s3]==5.2.5", "Flask==3.1.3", "flask-cors==6.0.5"] };
 /// How long it may take to be ready.
 const READY: Duration = Duration::from_secs(60);
 const POLL: Duration = Duration::from_millis(50);
@@ -33,7 +29,7 @@ pub(crate) struct Emulator {
 impl Emulator {
     /// Installs the emulator below a folder, unless it is there, and starts it. Blocks until it listens.
     pub(crate) fn start(dir: &Path) -> anyhow::Result<Self> {
-        let program = installed(dir).context("installing moto, the S3 emulator of the tests")?;
+        let program = MOTO.install(dir)?.join("moto_server");
         let port = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?.local_addr()?.port();
         let address = SocketAddr::from((Ipv4Addr::LOCALHOST, port));
         let args = ["-H", "127.0.0.1", "-p", &port.to_string()].map(Into::into).to_vec();
@@ -69,33 +65,4 @@ impl Emulator {
         }
         Ok(())
     }
-}
-
-/// The emulator's executable, once everything is installed.
-fn installed(dir: &Path) -> anyhow::Result<PathBuf> {
-    let (venv, done) = (dir.join("venv"), dir.join("installed"));
-    let wanted = REQUIREMENTS.join("\n");
-    let program = venv.join("bin/moto_server");
-    if program.exists() && fs::read_to_string(&done).is_ok_and(|found| found == wanted) {
-        return Ok(program);
-    }
-    eprintln!("installing moto into {}", venv.display());
-    fs::create_dir_all(dir)?;
-    if venv.exists() {
-        fs::remove_dir_all(&venv)?;
-    }
-    let make = || Command::new("python3").args(["-m", "venv"]).arg(&venv).status();
-    if !make().is_ok_and(|status| status.success()) {
-        ensure!(System::here() == System::Debian, "python3 with its venv module must be installed first");
-        prerequisites::install_debian(&[VENV_PACKAGE])?;
-        ensure!(make()?.success(), "python3 -m venv failed");
-    }
-    let status = Command::new(venv.join("bin/pip"))
-        .args(["install", "--quiet", "--disable-pip-version-check", "--no-input"])
-        .args(REQUIREMENTS)
-        .status()?;
-    ensure!(status.success(), "pip failed with {status}");
-    // Last: an installation that was cut off is done again.
-    fs::write(&done, wanted)?;
-    Ok(program)
 }

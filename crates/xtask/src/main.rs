@@ -9,6 +9,7 @@
     reason = "these commands talk to the developer who typed them"
 )]
 
+mod bench;
 mod chaos;
 mod check;
 mod demo;
@@ -16,6 +17,7 @@ mod doc_tests;
 mod emulator;
 mod foreground;
 mod prerequisites;
+mod python;
 mod test;
 
 use std::{env, process::ExitCode};
@@ -39,6 +41,9 @@ enum Command {
     Check(check::Args),
     /// Kill everything at random moments; drain a large backlog
     Chaos(chaos::Args),
+    /// Measure beside others
+    #[command(subcommand)]
+    Bench(bench::Command),
 }
 
 fn main() -> ExitCode {
@@ -53,6 +58,7 @@ fn main() -> ExitCode {
         Command::Demo(args) => demo::run(&args),
         Command::Check(args) => check::run(&args),
         Command::Chaos(args) => chaos::run(&args),
+        Command::Bench(command) => bench::run(&command),
     };
     result.unwrap_or_else(|error| {
         eprintln!("error: {error:#}");

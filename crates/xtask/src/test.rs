@@ -16,13 +16,15 @@ use crate::{
     doc_tests,
     emulator::Emulator,
     foreground::{Signals, exit_code},
-    prerequisites,
+    prerequisites, python,
 };
 
 /// What each test finds its servers by; the `testing` crate reads them.
 const POSTGRES: &str = "CRASHMILL_TEST_POSTGRES";
 const AMQP: &str = "CRASHMILL_TEST_AMQP";
 const S3: &str = "CRASHMILL_TEST_S3";
+/// The Python that has the reference of signatures; the tests of the `signature` crate read it.
+const SIGGEN: &str = "CRASHMILL_TEST_SIGGEN";
 const GUARD: &str = "CRASHMILL_TEST_GUARD";
 
 /// How long to wait for another run in the same checkout.
@@ -46,9 +48,11 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<ExitCode> {
     layout.wipe().context("removing what the last run left")?;
     let emulator = Emulator::start(metadata.target_directory.join("test-s3").as_std_path())
         .context("starting the S3 emulator for the tests")?;
+    let siggen =
+        python::SIGGEN.install(metadata.target_directory.join("siggen").as_std_path())?.join("python");
     let servers = Servers::start(&layout, Durability::Fast).context("starting the servers for the tests")?;
 
-    let outcome = run_suite(args, &metadata, &servers, &emulator, &mut signals);
+    let outcome = run_suite(args, &metadata, &servers, &emulator, &siggen, &mut signals);
 
     drop(emulator);
     servers.stop().context("stopping the servers")?;
@@ -81,6 +85,7 @@ fn run_suite(
     metadata: &Metadata,
     servers: &Servers,
     emulator: &Emulator,
+    siggen: &Path,
     signals: &mut Signals,
 ) -> anyhow::Result<ExitCode> {
     let cargo = || {
@@ -90,6 +95,7 @@ fn run_suite(
             .env(POSTGRES, servers.postgres.url())
             .env(AMQP, servers.rabbitmq.url())
             .env(S3, emulator.url())
+            .env(SIGGEN, siggen)
             .env(GUARD, servers::this_executable());
         cargo
     };

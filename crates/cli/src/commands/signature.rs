@@ -1,6 +1,7 @@
 //! `crashmill signature`: crash data as JSON lines in, signatures as JSON lines out.
 
 use std::{
+    collections::BTreeMap,
     io::{self, BufRead, BufWriter, Read, Write},
     path::PathBuf,
     process::ExitCode,
@@ -10,7 +11,7 @@ use anyhow::Context;
 use crash::{FrameFate, ListLine, ProcessedCrash, RuleOutcome, SignatureExplanation};
 use serde::{Deserialize as _, Serialize};
 use serde_json::Value;
-use signature::{CrashData, Generator, Lists, Signature};
+use signature::{Bucket, CrashData, Generator, Lists, Mix, Signature};
 
 use crate::{args::Place, config::Config, print};
 
@@ -28,6 +29,7 @@ Examples:
   crashmill signature < crashes.jsonl | jq -r .signature
   crashmill process crash.dmp | jq -c . | crashmill signature --explain
   crashmill signature --lists ./siglists --explain --json < crashes.jsonl
+  crashmill signature --mixes < crashes.jsonl
 
 A line that is no crash gives {\"line\": its number, \"error\": why}, and the next one is taken.
 Exit status: 0 done, 1 when such a line was among them, or the lists cannot be read.")]
@@ -41,6 +43,9 @@ pub(crate) struct Args {
     /// With --explain: JSON lines that have the explanation as well
     #[arg(long)]
     json: bool,
+    /// A line for each signature that is a mix instead: many unlike stacks, or no frame of the program
+    #[arg(long, conflicts_with = "explain")]
+    mixes: bool,
 }
 
 /// What is written for a crash.
@@ -53,6 +58,14 @@ struct Named {
     explanation: Option<SignatureExplanation>,
 }
 
+/// What is written for a signature that is a mix.
+#[derive(Debug, Serialize)]
+struct Mixed<'a> {
+    signature: &'a str,
+    crashes: u64,
+    mix: String,
+}
+
 /// What is written for a line that is no crash.
 #[derive(Debug, Serialize)]
 struct BadLine {
@@ -63,15 +76,22 @@ struct BadLine {
 pub(crate) fn run(place: &Place, args: &Args) -> anyhow::Result<ExitCode> {
     let generator = match &args.lists {
         Some(folder) => Generator::new(Lists::read(folder)?),
-        None => processor::signatures(&Config::load(place)?.processor).context("reading the signature lists")?,
+        None => {
+            processor::signatures(&Config::load(place)?.processor).context("reading the signature lists")?
+        }
     };
     let mut input = io::stdin().lock();
     let mut output = BufWriter::new(io::stdout().lock());
     let mut all_are_crashes = true;
+    let mut buckets: BTreeMap<String, Bucket> = BTreeMap::new();
     for number in 1.. {
         let Some(line) = next_line(&mut input).context("reading standard input")? else { break };
         let named = signature_of(&line, &generator);
         all_are_crashes &= named.is_ok();
+        if let (true, Ok(made)) = (args.mixes, &named) {
+            buckets.entry(made.signature.clone()).or_default().add(&made.signature, &made.proto_signature);
+            continue;
+        }
         let written = write(&mut output, number, named, args).and_then(|()| {
             // Whoever types lines, or waits for an answer to one before the next, has it at once.
             output.flush()
@@ -82,7 +102,21 @@ pub(crate) fn run(place: &Place, args: &Args) -> anyhow::Result<ExitCode> {
             other => other.context("writing to standard output")?,
         }
     }
+    for (signature, bucket) in &buckets {
+        if let Some(mix) = bucket.mix(signature) {
+            let mixed = Mixed { signature, crashes: bucket.crashes(), mix: why(mix) };
+            write_json(&mut output, &mixed).context("writing to standard output")?;
+        }
+    }
+    output.flush().context("writing to standard output")?;
     Ok(if all_are_crashes { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
+
+fn why(mix: Mix) -> String {
+    match mix {
+        Mix::NoFrameOfItsOwn => "no frame is the program's own".to_owned(),
+        Mix::UnlikeStacks { kinds } => format!("{kinds} kinds of unlike stacks"),
+    }
 }
 
 /// The next line, without its end; nothing at the end of the input. Of a line that is too long the beginning.
@@ -120,7 +154,12 @@ fn is_processed_crash(json: &Value) -> bool {
     ["format", "crash_id", "submitted_at"].iter().all(|key| json.get(key).is_some())
 }
 
-fn write(output: &mut impl Write, line: u64, named: Result<Signature, String>, args: &Args) -> io::Result<()> {
+fn write(
+    output: &mut impl Write,
+    line: u64,
+    named: Result<Signature, String>,
+    args: &Args,
+) -> io::Result<()> {
     match named {
         Err(error) => write_json(output, &BadLine { line, error }),
         Ok(made) if args.explain && !args.json => explain(output, &made),

@@ -22,7 +22,10 @@ impl<'a> CrashData<'a> {
         let value = |key: &str| fields.get(key).cloned().unwrap_or_default();
         Ok(Self {
             origin: Origin::Reference,
-            crashing_thread: fields.get("crashing_thread").and_then(|value| python::int(value).ok()).unwrap_or(0),
+            crashing_thread: fields
+                .get("crashing_thread")
+                .and_then(|value| python::int(value).ok())
+                .unwrap_or(0),
             threads: list(fields, "threads").iter().map(thread).collect(),
             system: System::of(fields.get("os").and_then(Value::as_str)),
             reason: text(fields, "reason"),
@@ -65,7 +68,7 @@ fn expand(frames: &[Value]) -> Option<Vec<FrameData<'_>>> {
     for (index, json) in frames.iter().enumerate() {
         let fields = json.as_object()?;
         for inline in list(fields, "inlines") {
-            expanded.push(FrameData { inlined: true, ..frame(index, inline.as_object()?) });
+            expanded.push(inlined(index, inline.as_object()?, fields));
         }
         expanded.push(frame(index, fields));
     }
@@ -80,9 +83,23 @@ fn frame(index: usize, fields: &Map<String, Value>) -> FrameData<'_> {
         module: text(fields, "module"),
         file: text(fields, "file"),
         line: fields.get("line").map(line).unwrap_or_default(),
-        offset: fields.get("offset").filter(|offset| python::is_true(offset)).map(offset),
+        offset: address(fields),
         unloaded_module: list(fields, "unloaded_modules").first().map(unloaded),
         place_in_module: None,
+    }
+}
+
+/// A function that was inlined into a frame is in the frame's module, and at its address.
+fn inlined<'a>(index: usize, inline: &'a Map<String, Value>, outer: &'a Map<String, Value>) -> FrameData<'a> {
+    FrameData {
+        index,
+        inlined: true,
+        function: text(inline, "function"),
+        module: text(outer, "module"),
+        file: text(inline, "file"),
+        line: inline.get("line").map(line).unwrap_or_default(),
+        offset: address(outer),
+        ..FrameData::default()
     }
 }
 
@@ -94,11 +111,11 @@ fn line(json: &Value) -> Line<'_> {
     }
 }
 
-fn offset(json: &Value) -> Offset<'_> {
-    match json {
+fn address(fields: &Map<String, Value>) -> Option<Offset<'_>> {
+    Some(match fields.get("offset").filter(|offset| python::is_true(offset))? {
         Value::String(text) => Offset::Text(Cow::Borrowed(text)),
         other => Offset::Shown(python::text(other)),
-    }
+    })
 }
 
 fn unloaded(json: &Value) -> Cow<'_, str> {

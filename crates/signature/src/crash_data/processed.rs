@@ -21,10 +21,10 @@ impl<'a> CrashData<'a> {
             threads: stackwalk.map(threads).unwrap_or_default(),
             system: System::of(stackwalk.and_then(|walk| walk.system_info.os.as_deref())),
             reason: crash.reason.as_deref().map(Cow::Borrowed),
-            walk_status: stackwalk.map(|walk| walk.status).filter(|status| *status != WalkStatus::Ok).map_or(
-                Value::Null,
-                |status| Value::from(status.as_str()),
-            ),
+            walk_status: stackwalk
+                .map(|walk| walk.status)
+                .filter(|status| *status != WalkStatus::Ok)
+                .map_or(Value::Null, |status| Value::from(status.as_str())),
             java_stack_trace: annotation("JavaStackTrace"),
             java_exception: java_exception(&crash.annotations),
             oom_allocation_size: annotation("OOMAllocationSize"),
@@ -41,9 +41,9 @@ impl<'a> CrashData<'a> {
 
 /// The exception is JSON in a text; text that is none cannot be what it should be, and says so in the signature.
 fn java_exception(annotations: &Annotations) -> Value {
-    annotations.get("JavaException").map_or(Value::Null, |text| {
-        serde_json::from_str(text).unwrap_or_else(|_| Value::from(text))
-    })
+    annotations
+        .get("JavaException")
+        .map_or(Value::Null, |text| serde_json::from_str(text).unwrap_or_else(|_| Value::from(text)))
 }
 
 /// Clients say 0 for a crash that is no hang.
@@ -75,6 +75,7 @@ fn inlined<'a>(frame: &'a Frame, inline: &'a Inline) -> FrameData<'a> {
         index: frame.frame,
         inlined: true,
         function: Some(Cow::Borrowed(&inline.function)),
+        module: frame.module.as_deref().map(Cow::Borrowed),
         file: inline.file.as_deref().map(Cow::Borrowed),
         line: line(inline.line),
         ..FrameData::default()

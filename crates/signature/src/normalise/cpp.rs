@@ -17,7 +17,9 @@ const TYPES: Brackets = Brackets {
     close: b'>',
     replacement: "<T>",
     stays_after: &["name omitted", "IPC::ParamTraits", " in ", " as "],
-    stays: |token| ["name omitted", "IPC::ParamTraits", " in ", " as "].iter().any(|word| token.contains(word)),
+    stays: |token| {
+        ["name omitted", "IPC::ParamTraits", " in ", " as "].iter().any(|word| token.contains(word))
+    },
     operator: operator_of_comparison,
 };
 
@@ -31,8 +33,14 @@ const ARGUMENTS: Brackets = Brackets {
 };
 
 /// A compiler's remark.
-const REMARKS: Brackets =
-    Brackets { open: b'[', close: b']', replacement: "", stays_after: &[], stays: |_| false, operator: no_operator };
+const REMARKS: Brackets = Brackets {
+    open: b'[',
+    close: b']',
+    replacement: "",
+    stays_after: &[],
+    stays: |_| false,
+    operator: no_operator,
+};
 
 const ANONYMOUS: &str = "(anonymous namespace)";
 /// The same, as Microsoft's compiler writes it.

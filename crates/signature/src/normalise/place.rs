@@ -65,7 +65,8 @@ fn address(offset: &str) -> String {
     };
     let prefixed = digits.strip_prefix("0x").or_else(|| digits.strip_prefix("0X"));
     let digits = prefixed.map_or(digits, |digits| digits.strip_prefix('_').unwrap_or(digits));
-    let is_hex = digits.split('_').all(|part| !part.is_empty() && part.bytes().all(|b| b.is_ascii_hexdigit()));
+    let is_hex =
+        digits.split('_').all(|part| !part.is_empty() && part.bytes().all(|b| b.is_ascii_hexdigit()));
     if !is_hex {
         return format!("@{offset}");
     }

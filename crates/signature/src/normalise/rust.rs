@@ -18,8 +18,14 @@ const TYPES: Brackets = Brackets {
     operator: no_operator,
 };
 
-const ARGUMENTS: Brackets =
-    Brackets { open: b'(', close: b')', replacement: "", stays_after: &[], stays: |_| false, operator: no_operator };
+const ARGUMENTS: Brackets = Brackets {
+    open: b'(',
+    close: b')',
+    replacement: "",
+    stays_after: &[],
+    stays: |_| false,
+    operator: no_operator,
+};
 
 /// A function's name without return type, types and arguments.
 pub(super) fn stem(function: &str) -> Result<Cow<'_, str>, NoName> {

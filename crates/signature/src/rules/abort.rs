@@ -38,7 +38,8 @@ impl Rule for AbortSignature {
 fn essence(message: &str) -> String {
     let message = message.split_once(MARK).map_or(message, |(_, message)| message);
     let message = message.split_once(": file ").map_or(message, |(message, _)| message);
-    let message = if message.contains(FONT_MESSAGE) { without_parentheses(message) } else { message.to_owned() };
+    let message =
+        if message.contains(FONT_MESSAGE) { without_parentheses(message) } else { message.to_owned() };
     let printable: String = message.chars().filter(|character| matches!(character, ' '..='~')).collect();
     printable.trim().to_owned()
 }

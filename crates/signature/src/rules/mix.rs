@@ -19,6 +19,8 @@ impl Rule for SignatureMix {
             return Ok(Done::Nothing);
         }
         making.prepend("mix");
-        Ok(Done::changed("put `mix` before it: no frame is the program's own, so unlike crashes may share it"))
+        Ok(Done::changed(
+            "put `mix` before it: no frame is the program's own, so unlike crashes may share it",
+        ))
     }
 }

@@ -13,9 +13,16 @@ use crate::{
 const LARGEST_SMALL_ALLOCATION: i64 = 256 * 1024;
 
 /// Functions that programs call when an allocation has failed.
-const FUNCTIONS: [&str; 5] =
-    ["NS_ABORT_OOM", "mozalloc_handle_oom", "CrashAtUnhandlableOOM", "AutoEnterOOMUnsafeRegion", "alloc::oom::oom"];
+const FUNCTIONS: [&str; 5] = [
+    "NS_ABORT_OOM",
+    "mozalloc_handle_oom",
+    "CrashAtUnhandlableOOM",
+    "AutoEnterOOMUnsafeRegion",
+    "alloc::oom::oom",
+];
 const LAST_ERRORS: [&str; 2] = ["ERROR_COMMITMENT_LIMIT", "ERROR_NOT_ENOUGH_MEMORY"];
+/// What a script engine says of a large allocation while it fails.
+const SCRIPT_REPORTS: &str = "Reporting";
 const REASONS: [&str; 2] = ["STATUS_FATAL_MEMORY_EXHAUSTION", "STATUS_NO_MEMORY"];
 
 /// Files crashes for want of memory by how much was asked for.
@@ -27,8 +34,10 @@ impl Rule for OOMSignature {
     }
 
     fn apply(&self, crash: &CrashData<'_>, making: &mut Making, _: &Generator) -> Result<Done, Why> {
-        let script_reports = crash.js_large_allocation_failure.as_str() == Some("Reporting");
-        if !script_reports && !is_out_of_memory(crash, &making.signature) {
+        let script_reports = crash.js_large_allocation_failure.as_str() == Some(SCRIPT_REPORTS);
+        let is_out_of_memory = python::is_true(&crash.oom_allocation_size)
+            || (!making.signature.is_empty() && (script_reports || ran_out(crash, &making.signature)));
+        if !is_out_of_memory {
             return Ok(Done::Nothing);
         }
         if script_reports {
@@ -38,7 +47,9 @@ impl Rule for OOMSignature {
         match size(&crash.oom_allocation_size)? {
             None => {
                 making.prepend("OOM | unknown");
-                Ok(Done::changed("put `OOM | unknown` before it: memory ran out, and nothing says for how much"))
+                Ok(Done::changed(
+                    "put `OOM | unknown` before it: memory ran out, and nothing says for how much",
+                ))
             }
             Some(size) if size <= LARGEST_SMALL_ALLOCATION => {
                 making.replace("OOM | small".to_owned());
@@ -52,18 +63,15 @@ impl Rule for OOMSignature {
     }
 }
 
-fn is_out_of_memory(crash: &CrashData<'_>, signature: &str) -> bool {
+/// Whether something else than a size says that memory ran out.
+fn ran_out(crash: &CrashData<'_>, signature: &str) -> bool {
     let last_error = || crash.thread(crash.crashing_thread).and_then(|thread| thread.last_error.as_deref());
-    python::is_true(&crash.oom_allocation_size)
-        || FUNCTIONS.iter().any(|function| signature.contains(function))
+    FUNCTIONS.iter().any(|function| signature.contains(function))
         || last_error().is_some_and(|error| LAST_ERRORS.contains(&error))
         || crash.reason.as_deref().is_some_and(|reason| REASONS.contains(&reason))
 }
 
 fn size(value: &Value) -> Result<Option<i64>, Why> {
-    if matches!(value, Value::String(text) if text.is_empty()) {
-        return Ok(None);
-    }
     match python::int(value) {
         Ok(size) => Ok(Some(size)),
         Err(NoNumber::OtherKind) => Ok(None),

@@ -17,6 +17,8 @@ impl Rule for SignatureRunWatchDog {
         }
         generation::generate(self, crash, 0, making, generator)?;
         making.prepend("shutdownhang");
-        Ok(Done::changed("made it anew from thread 0, with `shutdownhang` before it: the crashing thread is the watchdog"))
+        Ok(Done::changed(
+            "made it anew from thread 0, with `shutdownhang` before it: the crashing thread is the watchdog",
+        ))
     }
 }

@@ -17,7 +17,8 @@ pub(crate) fn of(lists: &Path, list: &str) -> Vec<String> {
 pub(crate) fn matching(entry: &str, dice: &mut Dice) -> String {
     // The lists are in another dialect: here is what their entries make use of.
     let pattern = entry.replace("\\<", "<").replace("\\>", ">");
-    let pattern = if pattern.contains("{2,}") { pattern } else { pattern.replace('{', "\\{").replace('}', "\\}") };
+    let pattern =
+        if pattern.contains("{2,}") { pattern } else { pattern.replace('{', "\\{").replace('}', "\\}") };
     let mut text = String::new();
     sample(&regex_syntax::parse(&pattern).unwrap(), dice, &mut text);
     text

@@ -24,7 +24,7 @@ use signature::{CrashData, Generator, Lists};
 
 /// Names the Python that has the reference installed.
 const PYTHON: &str = "CRASHMILL_TEST_SIGGEN";
-const SCRIPT: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/reference/siggen.py");
+const SCRIPT: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/reference/answer.py");
 
 #[derive(Debug, Deserialize)]
 struct Made {
@@ -44,8 +44,9 @@ struct Reference {
 
 impl Reference {
     fn start() -> Self {
-        let python = std::env::var_os(PYTHON)
-            .unwrap_or_else(|| panic!("{PYTHON} is not set; `cargo xtask test` installs the reference and sets it"));
+        let python = std::env::var_os(PYTHON).unwrap_or_else(|| {
+            panic!("{PYTHON} is not set; `cargo xtask test` installs the reference and sets it")
+        });
         let mut child =
             Command::new(python).arg(SCRIPT).stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
         let mut from = BufReader::new(child.stdout.take().unwrap());
@@ -120,23 +121,38 @@ fn signatures_are_the_reference_s_but_for_the_differences_that_are_meant() {
             continue;
         }
         match allowed(crash, theirs) {
-            Some(difference) if is_meant(difference, &ours, theirs) => *differences.entry(difference).or_insert(0) += 1,
+            Some(difference) if is_meant(difference, &ours, theirs) => {
+                *differences.entry(difference).or_insert(0) += 1;
+            }
             _ => wrong.push(format!(
                 "{crash}\n  ours:   {:?} | {:?} {:?}\n  theirs: {:?} | {:?} {:?}",
-                ours.signature, ours.proto_signature, ours.notes, theirs.signature, theirs.proto_signature, theirs.notes
+                ours.signature,
+                ours.proto_signature,
+                ours.notes,
+                theirs.signature,
+                theirs.proto_signature,
+                theirs.notes
             )),
         }
     }
-    assert!(wrong.is_empty(), "{} of {} differ:\n{}", wrong.len(), crashes.len(), wrong[..wrong.len().min(25)].join("\n"));
+    assert!(
+        wrong.is_empty(),
+        "{} of {} differ:\n{}",
+        wrong.len(),
+        crashes.len(),
+        wrong[..wrong.len().min(25)].join("\n")
+    );
     insta::assert_debug_snapshot!(differences);
 }
 
 /// Whether two signatures differ in what is meant and in nothing else, as far as that can be told.
 fn is_meant(difference: Difference, ours: &signature::Signature, theirs: &Made) -> bool {
-    let printable = |text: &str| text.chars().filter(|character| matches!(character, '!'..='~')).collect::<String>();
+    let printable =
+        |text: &str| text.chars().filter(|character| matches!(character, '!'..='~')).collect::<String>();
     match difference {
         Difference::Unprintable => {
-            ours.proto_signature == theirs.proto_signature && printable(&ours.signature) == printable(&theirs.signature)
+            ours.proto_signature == theirs.proto_signature
+                && printable(&ours.signature) == printable(&theirs.signature)
         }
         Difference::Comparison | Difference::ImplInCpp | Difference::AnonymousArgument => true,
     }

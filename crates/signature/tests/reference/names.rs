@@ -3,12 +3,49 @@
 use crate::dice::Dice;
 
 const WORDS: &[&str] = &[
-    "foo", "Bar", "render", "Level", "load_texture", "std", "mozilla", "dom", "x", "T", "net", "Channel", "core", "alloc",
-    "operatorTable", "cooperator", "Vec", "HashMap", "assign", "inner", "main", "asm", "in_place",
+    "foo",
+    "Bar",
+    "render",
+    "Level",
+    "load_texture",
+    "std",
+    "mozilla",
+    "dom",
+    "x",
+    "T",
+    "net",
+    "Channel",
+    "core",
+    "alloc",
+    "operatorTable",
+    "cooperator",
+    "Vec",
+    "HashMap",
+    "assign",
+    "inner",
+    "main",
+    "asm",
+    "in_place",
 ];
 const TYPES: &[&str] = &[
-    "int", "unsigned int", "char const*", "void", "bool", "std::string const&", "T", "float (*)(int)", "Foo::Bar&&", "long*",
-    "decltype(nullptr)", "(lambda)", "3u", "&foo", "void ()", "A [3]", "X*, Y&", "char , int",
+    "int",
+    "unsigned int",
+    "char const*",
+    "void",
+    "bool",
+    "std::string const&",
+    "T",
+    "float (*)(int)",
+    "Foo::Bar&&",
+    "long*",
+    "decltype(nullptr)",
+    "(lambda)",
+    "3u",
+    "&foo",
+    "void ()",
+    "A [3]",
+    "X*, Y&",
+    "char , int",
 ];
 
 /// A path of words.
@@ -24,7 +61,13 @@ fn path(dice: &mut Dice) -> String {
         }
         path.push_str("::");
         if dice.one_in(10) {
-            path.push_str(dice.pick(&["(anonymous namespace)::", "$_0::", "$_12::", "{lambda(int)#1}::", "`2'::"]));
+            path.push_str(dice.pick(&[
+                "(anonymous namespace)::",
+                "$_0::",
+                "$_12::",
+                "{lambda(int)#1}::",
+                "`2'::",
+            ]));
         }
     }
     path.push_str(dice.pick(WORDS));
@@ -69,9 +112,22 @@ pub(crate) fn cpp(dice: &mut Dice) -> String {
     let mut name = String::new();
     if dice.one_in(3) {
         name.push_str(dice.pick(&[
-            "static ", "void ", "virtual int ", "std::map<int, char> const& ", "unsigned int* ", "inline ", "auto ",
-            "non-virtual thunk to ", "virtual thunk to ", "vtable for ", "__cdecl ", "extern \"C\" ", "enum a::b ",
-            "void (anonymous namespace)::x ", "[thunk]:", "decltype(auto) ",
+            "static ",
+            "void ",
+            "virtual int ",
+            "std::map<int, char> const& ",
+            "unsigned int* ",
+            "inline ",
+            "auto ",
+            "non-virtual thunk to ",
+            "virtual thunk to ",
+            "vtable for ",
+            "__cdecl ",
+            "extern \"C\" ",
+            "enum a::b ",
+            "void (anonymous namespace)::x ",
+            "[thunk]:",
+            "decltype(auto) ",
         ]));
     }
     name.push_str(&path(dice));
@@ -81,8 +137,16 @@ pub(crate) fn cpp(dice: &mut Dice) -> String {
     }
     if dice.one_in(6) {
         name.push_str(dice.pick(&[
-            "::~Foo", "::`scalar deleting destructor'", "::{lambda(int, char)#2}::operator()", "::$_3::operator()",
-            "::$_3::__invoke", "::<lambda_1>::operator()", "<name omitted>", "::{ctor}", "@@YAXXZ", "@8",
+            "::~Foo",
+            "::`scalar deleting destructor'",
+            "::{lambda(int, char)#2}::operator()",
+            "::$_3::operator()",
+            "::$_3::__invoke",
+            "::<lambda_1>::operator()",
+            "<name omitted>",
+            "::{ctor}",
+            "@@YAXXZ",
+            "@8",
         ]));
     }
     if dice.one_in(4) {
@@ -93,22 +157,56 @@ pub(crate) fn cpp(dice: &mut Dice) -> String {
     }
     if dice.one_in(5) {
         name.push_str(dice.pick(&[
-            " const", " const&", " const &", " &&", " &", " volatile", " noexcept", "const", " const const", "&", "&&",
+            " const",
+            " const&",
+            " const &",
+            " &&",
+            " &",
+            " volatile",
+            " noexcept",
+            "const",
+            " const const",
+            "&",
+            "&&",
         ]));
     }
     if dice.one_in(8) {
         name.push_str(dice.pick(&[
-            " [clone .cold]", " [clone .isra.0]", " [clone .constprop.1] [clone .cold.3]", "[clone .cold]", " (.cold)",
-            " [clone .part.0]", " [inlined]", ".llvm.123", " [clone .cold",
+            " [clone .cold]",
+            " [clone .isra.0]",
+            " [clone .constprop.1] [clone .cold.3]",
+            "[clone .cold]",
+            " (.cold)",
+            " [clone .part.0]",
+            " [inlined]",
+            ".llvm.123",
+            " [clone .cold",
         ]));
     }
     damage(dice, name)
 }
 
 const OPERATORS: &[&str] = &[
-    "operator()", "operator[]", "operator->", "operator->*", "operator>", "operator>>", "operator>=", "operator==",
-    "operator+=", "operator bool", "operator std::string", "operator new", "operator delete[]", "operator,", "operator*",
-    "operator&", "operator&&", "operator\"\" _km", "operator T*", "operator const char*",
+    "operator()",
+    "operator[]",
+    "operator->",
+    "operator->*",
+    "operator>",
+    "operator>>",
+    "operator>=",
+    "operator==",
+    "operator+=",
+    "operator bool",
+    "operator std::string",
+    "operator new",
+    "operator delete[]",
+    "operator,",
+    "operator*",
+    "operator&",
+    "operator&&",
+    "operator\"\" _km",
+    "operator T*",
+    "operator const char*",
 ];
 
 /// A name in which something is missing, too much, or odd.
@@ -132,13 +230,31 @@ fn damage(dice: &mut Dice, name: String) -> String {
 pub(crate) fn rust(dice: &mut Dice) -> String {
     let mut name = match dice.below(5) {
         0 => format!("<{} as {}>::{}", path_of_words(dice), path_of_words(dice), dice.pick(WORDS)),
-        1 => format!("<{}<T> as {}<{}>>::{}", path_of_words(dice), dice.pick(WORDS), dice.pick(TYPES), dice.pick(WORDS)),
-        2 => format!("{}::<impl {} for {}>::{}", path_of_words(dice), dice.pick(WORDS), dice.pick(WORDS), dice.pick(WORDS)),
+        1 => format!(
+            "<{}<T> as {}<{}>>::{}",
+            path_of_words(dice),
+            dice.pick(WORDS),
+            dice.pick(TYPES),
+            dice.pick(WORDS)
+        ),
+        2 => format!(
+            "{}::<impl {} for {}>::{}",
+            path_of_words(dice),
+            dice.pick(WORDS),
+            dice.pick(WORDS),
+            dice.pick(WORDS)
+        ),
         3 => format!("{}::<{}>::{}", dice.pick(WORDS), dice.pick(TYPES), dice.pick(WORDS)),
         _ => format!("{}::{}", path_of_words(dice), dice.pick(WORDS)),
     };
     if dice.one_in(4) {
-        name.push_str(dice.pick(&["::{{closure}}", "::{{closure}}::{{closure}}", "{{vtable.shim}}", "::{closure#0}<T>", "::{impl#2}"]));
+        name.push_str(dice.pick(&[
+            "::{{closure}}",
+            "::{{closure}}::{{closure}}",
+            "{{vtable.shim}}",
+            "::{closure#0}<T>",
+            "::{impl#2}",
+        ]));
     }
     if dice.one_in(6) {
         name.push_str(&arguments(dice));
@@ -147,7 +263,15 @@ pub(crate) fn rust(dice: &mut Dice) -> String {
         name = format!("{} {name}", dice.pick(&["static", "fn", "&mut", "impl$<T>", "unsafe extern \"C\""]));
     }
     if dice.one_in(2) {
-        name.push_str(dice.pick(&["::h0123456789abcdef", "::hABCDEF0123456789", "::h1", "::h", "::hxyz", "::h12::h34", "::h1 "]));
+        name.push_str(dice.pick(&[
+            "::h0123456789abcdef",
+            "::hABCDEF0123456789",
+            "::h1",
+            "::h",
+            "::hxyz",
+            "::h12::h34",
+            "::h1 ",
+        ]));
     }
     if dice.one_in(10) {
         name.push_str(dice.pick(&[" [clone .cold]", " (.llvm.1)", " const"]));
@@ -158,9 +282,28 @@ pub(crate) fn rust(dice: &mut Dice) -> String {
 /// A function of C.
 pub(crate) fn c(dice: &mut Dice) -> String {
     dice.pick(&[
-        "memcpy", "game_update", "_start", "__libc_start_main", "raise", "abort", "jpeg_read_scanlines", "lua_pcall",
-        "sqlite3_step", "png_read_row@12", "_WinMain@16", "foo.isra.0", "foo.cold", "js_Interpret", "KiUserExceptionDispatcher",
-        "@objc foo", "$s4main3fooyyF", "-[NSObject foo:bar:]", "+[Foo(Cat) a:]", "start_thread", "clone", "NtWaitForSingleObject",
+        "memcpy",
+        "game_update",
+        "_start",
+        "__libc_start_main",
+        "raise",
+        "abort",
+        "jpeg_read_scanlines",
+        "lua_pcall",
+        "sqlite3_step",
+        "png_read_row@12",
+        "_WinMain@16",
+        "foo.isra.0",
+        "foo.cold",
+        "js_Interpret",
+        "KiUserExceptionDispatcher",
+        "@objc foo",
+        "$s4main3fooyyF",
+        "-[NSObject foo:bar:]",
+        "+[Foo(Cat) a:]",
+        "start_thread",
+        "clone",
+        "NtWaitForSingleObject",
     ])
     .to_owned()
 }
