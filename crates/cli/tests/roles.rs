@@ -14,9 +14,12 @@ use std::{
     fs,
     io::{Read, Write},
     net::{TcpListener, TcpStream},
+    path::Path,
     thread,
+    time::{Duration, Instant},
 };
 
+use crashstore::space::Room;
 use rustix::process::Signal;
 use support::{
     RunToEnd,
@@ -29,7 +32,7 @@ use support::{
     stderr,
 };
 use tempfile::TempDir;
-use testing::{Database, Proxy, amqp_url, eventually_blocking, namespace, report};
+use testing::{Database, Proxy, SmallDisk, amqp_url, eventually_blocking, namespace, report};
 
 #[test]
 fn a_collector_that_is_asked_to_stop_ends_with_0() {
@@ -175,6 +178,70 @@ fn a_scheduler_ends_with_0_whether_its_servers_are_there_or_not() {
     let scheduler = Role::ready("scheduler", dir.path(), &settings);
     proxy.cut();
     assert!(scheduler.stop().success());
+}
+
+#[test]
+fn the_scheduler_that_waits_leads_within_seconds_once_the_leader_is_killed() {
+    let database = Database::create("leader_killed");
+    let mut settings = migrated(&database, database.url(), &amqp_url(), "leader_killed");
+    settings.push(setting("CRASHMILL__SCHEDULER__LEAD_EVERY", "1s"));
+    let [first, second] = [folder(), folder()];
+    let mut leader = Role::ready("scheduler", first.path(), &settings);
+    leader.until_logged(&["this scheduler leads"]);
+    let mut next = Role::ready("scheduler", second.path(), &settings);
+    next.until_logged(&["another scheduler leads"]);
+
+    leader.process.kill().unwrap();
+    let killed = Instant::now();
+    next.until_logged(&["this scheduler leads"]);
+    // A second, its jitter, and a busy machine.
+    assert!(killed.elapsed() < Duration::from_secs(10), "{:?}", killed.elapsed());
+    assert!(next.stop().success());
+}
+
+#[test]
+fn a_collector_whose_disk_fills_up_refuses_in_time_and_takes_crashes_again_by_itself() {
+    let Some(disk) = SmallDisk::mount(64) else { return };
+    let dir = folder();
+    let mut settings = broker(&amqp_url(), "collector_full");
+    let on_disk = |name: &str| disk.path().join(name).display().to_string();
+    settings.push(setting("CRASHMILL__CRASHSTORE__PATH", &on_disk("store")));
+    settings.push(setting("CRASHMILL__QUEUE__JOURNAL", &on_disk("journal")));
+    let mut collector = Role::ready("collector", dir.path(), &settings);
+    let url = collector.url();
+    let (content_type, body) =
+        report::multipart(&[("ProductName", "Game")], &[("upload_file_minidump", b"MDMP")]);
+    let answer = || client::exchange(&url, &content_type, &body).unwrap();
+    assert!(answer().starts_with("HTTP/1.1 200 "));
+    let stored = bytes_below(&disk.path().join("store"));
+
+    // As far down as the mark it is said, and crashes are taken.
+    disk.fill_to(5 << 20);
+    collector.until_logged(&["a disk fills up", "below warn_below"]);
+    assert!(answer().starts_with("HTTP/1.1 200 "));
+    let stored = stored.max(bytes_below(&disk.path().join("store")));
+    disk.fill_to(2 << 20);
+    collector.until_logged(&["a disk fills up", "below refuse_below"]);
+    let refused = answer();
+    assert!(refused.starts_with("HTTP/1.1 503 ") && refused.contains("retry-after: 60"), "{refused}");
+    assert_eq!(bytes_below(&disk.path().join("store")), stored);
+    assert!(Room::of(disk.path()).unwrap().free > 1 << 20);
+
+    disk.make_room();
+    collector.until_logged(&["a disk has room again"]);
+    assert!(answer().starts_with("HTTP/1.1 200 "));
+    assert!(collector.stop().success());
+}
+
+/// How long all files below a folder are together.
+fn bytes_below(folder: &Path) -> u64 {
+    let entries = fs::read_dir(folder).unwrap().map(Result::unwrap);
+    entries
+        .map(|entry| match entry.metadata().unwrap() {
+            folder if folder.is_dir() => bytes_below(&entry.path()),
+            file => file.len(),
+        })
+        .sum()
 }
 
 #[test]

@@ -6,6 +6,11 @@ use axum::{
 };
 use crash::CrashId;
 
+/// After so many seconds there may be memory again.
+const MEMORY_AGAIN: &str = "5";
+/// A store that takes nothing is not mended at once: its disk is full, or broken.
+const STORE_AGAIN: &str = "60";
+
 /// Why a report could not be taken; the client is told `Discarded=malformed_<reason>`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub(crate) enum Malformed {
@@ -63,6 +68,11 @@ impl Answer {
 
 impl IntoResponse for Answer {
     fn into_response(self) -> Response {
+        let come_again = match self {
+            Self::NoMemory => Some(MEMORY_AGAIN),
+            Self::NotStored => Some(STORE_AGAIN),
+            Self::Stored(_) | Self::Discarded(_) | Self::TooSlow => None,
+        };
         let (status, text) = match self {
             Self::Stored(id) => (StatusCode::OK, format!("CrashID=bp-{id}\n")),
             Self::Discarded(reason) => {
@@ -77,6 +87,9 @@ impl IntoResponse for Answer {
             Self::NoMemory | Self::NotStored => (StatusCode::SERVICE_UNAVAILABLE, String::new()),
         };
         let mut response = (status, [(header::CONTENT_TYPE, "text/plain")], text).into_response();
+        if let Some(seconds) = come_again {
+            response.headers_mut().insert(header::RETRY_AFTER, header::HeaderValue::from_static(seconds));
+        }
         if status != StatusCode::OK {
             // A body may be unread: the connection cannot carry another request.
             response.headers_mut().insert(header::CONNECTION, header::HeaderValue::from_static("close"));

@@ -9,6 +9,7 @@ mod answer;
 mod body;
 mod config;
 mod content_type;
+mod disks;
 mod extra;
 mod extract;
 mod heavy;
@@ -84,6 +85,9 @@ pub async fn run(ctx: daemon::Context<Sections>) -> anyhow::Result<()> {
         &ctx.health,
         ctx.shutdown.clone(),
     ));
+    disks::show_store(&ctx, writer.space(), Arc::clone(&intake));
+    disks::show_journal(&ctx, writer.space());
+    disks::show_spool(&ctx);
     let moving = writer
         .mover()
         .map(|mover| tokio::spawn(keep_moving(mover, Arc::clone(&intake), ctx.shutdown.clone())));

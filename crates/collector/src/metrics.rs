@@ -2,7 +2,7 @@
 
 use std::time::Instant;
 
-use crashstore::SpoolDepth;
+use crashstore::{SpoolDepth, space::Reading};
 use jiff::Timestamp;
 use metrics::{Histogram, counter, gauge, histogram};
 
@@ -41,6 +41,18 @@ impl Metrics {
     pub(crate) fn received(&self, wire: u64, inflated: u64) {
         self.wire_bytes.record(wire as f64);
         self.inflated_bytes.record(inflated as f64);
+    }
+
+    /// `crashmill_collector_disk_free_bytes{filesystem}`, `crashmill_collector_disk_free_inodes{filesystem}` and
+    /// `crashmill_collector_disk_state{filesystem}`: the room on the disks that it writes to; 0 is well, 1 below
+    /// `warn_below`, 2 below `refuse_below`, 3 below `stop_below`.
+    #[expect(clippy::cast_precision_loss, reason = "a gauge of free room needs no exact bytes")]
+    pub(crate) fn disk(filesystem: &'static str, reading: &Reading) {
+        gauge!("crashmill_collector_disk_free_bytes", "filesystem" => filesystem)
+            .set(reading.room.free as f64);
+        gauge!("crashmill_collector_disk_free_inodes", "filesystem" => filesystem)
+            .set(reading.room.free_inodes as f64);
+        gauge!("crashmill_collector_disk_state", "filesystem" => filesystem).set(reading.state.number());
     }
 
     /// `crashmill_collector_stage_seconds{stage}`: how long saving and publishing took.

@@ -193,9 +193,10 @@ impl Intake {
         }
     }
 
-    /// The store has taken a crash from the spool.
+    /// The store has taken a crash from the spool, or its disk has room again: clients can be served.
     pub(crate) fn store_answers(&self) {
         self.store.up();
+        self.spool.iter().for_each(Dependency::up);
     }
 
     /// The crash is in the store: where neither queue nor journal takes its id, the sweep of the store finds it. False

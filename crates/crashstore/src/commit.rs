@@ -17,6 +17,7 @@ use crate::{
     Area, Error,
     appender::{Appender, Frame},
     layout::Slot,
+    space::Claim,
 };
 
 /// A batch is written once it has so many bytes, whatever else waits.
@@ -33,6 +34,8 @@ pub(crate) struct Job {
     pub(crate) reply: oneshot::Sender<Result<Place, Error>>,
     /// Its part of the bounded queue.
     pub(crate) _room: [OwnedSemaphorePermit; 2],
+    /// Its part of what the disk has left.
+    pub(crate) _space: Claim,
 }
 
 impl Job {

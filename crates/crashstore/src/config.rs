@@ -3,9 +3,9 @@
 use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
-use settings::{Duration, Secret, Size};
+use settings::{Duration, Portion, Secret, Size};
 
-use crate::{Error, objects::Address};
+use crate::{Error, objects::Address, space::Watermarks};
 
 /// Where the spool of an object store is, unless the configuration says so.
 const SPOOL: &str = "/var/lib/crashmill/spool";
@@ -46,6 +46,12 @@ pub struct Config {
     pub spool_limit: Size,
     /// The zstd level of what is written, 1 (fastest) to 22 (smallest).
     pub compression_level: i32,
+    /// Below so much free room on the filesystem somebody is told.
+    pub warn_below: Portion,
+    /// Below so much free room no new crash is taken: the rest is for the journal, for erasures and for what is under way.
+    pub refuse_below: Portion,
+    /// Below so much free room no processed crash is written either, and processors wait.
+    pub stop_below: Portion,
 }
 
 impl Default for Config {
@@ -64,6 +70,9 @@ impl Default for Config {
             spool: None,
             spool_limit: Size::gib(10),
             compression_level: 3,
+            warn_below: Portion::percent_up_to(10, Size::gib(10)),
+            refuse_below: Portion::percent_up_to(5, Size::gib(2)),
+            stop_below: Portion::percent_up_to(2, Size::mib(512)),
         }
     }
 }
@@ -80,6 +89,13 @@ impl Config {
             return Err(Error::CompressionLevel { level, min, max });
         }
         self.url.as_deref().map_or(Ok(()), |url| Address::parse(url).map(drop))
+    }
+
+    /// How much room is kept back on the filesystem.
+    #[must_use]
+    pub fn watermarks(&self) -> Watermarks {
+        let Self { warn_below, refuse_below, stop_below, .. } = *self;
+        Watermarks { warn_below, refuse_below, stop_below }
     }
 
     /// Where crashes are saved while the store does not take them, if anywhere.

@@ -7,6 +7,8 @@ use std::{
     path::Path,
 };
 
+use crate::space::{Look, Room};
+
 /// Everything that a writer does to the disk. The provided methods do it; a test's disk fails, or keeps a log.
 pub(crate) trait Disk: Send {
     /// Makes a folder and the ones above it that are missing.
@@ -47,6 +49,11 @@ pub(crate) trait Disk: Send {
     /// Puts one file in the place of another.
     fn rename(&mut self, from: &Path, to: &Path) -> io::Result<()> {
         fs::rename(from, to)
+    }
+
+    /// How the filesystem is asked for the room that it has left.
+    fn look(&self) -> Look {
+        Box::new(Room::of)
     }
 
     /// Unlinks a file.

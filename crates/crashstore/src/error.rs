@@ -4,12 +4,15 @@ use std::{io, path::PathBuf, sync::Arc, time::Duration};
 
 use crash::CrashId;
 
+use crate::space::Reading;
+
 /// Why the crash store could not do what it was asked to do.
 ///
 /// One failure of the disk answers every save that waited for it, so errors can be cloned.
 #[derive(Debug, Clone, thiserror::Error)]
 pub enum Error {
-    /// The filesystem has no room left. Nothing that was answered is touched; saves work again once there is room.
+    /// The filesystem has no room left, or so little that it is kept back. Nothing that was answered is touched; saves
+    /// work again once there is room.
     #[error(
         "no space left for the crash store while {doing}: free space on its filesystem, or drop old days (crashmill expire)"
     )]
@@ -167,6 +170,12 @@ impl Error {
         let (doing, full) = (doing.into(), is_full(&source));
         let source = Arc::new(source);
         if full { Self::NoSpace { doing, source } } else { Self::Io { doing, source } }
+    }
+
+    /// Says that what room is left is kept back, before anything was written.
+    pub(crate) fn kept_back(id: CrashId, reading: &Reading) -> Self {
+        let source = io::Error::new(io::ErrorKind::StorageFull, reading.to_string());
+        Self::NoSpace { doing: format!("saving crash {id}"), source: Arc::new(source) }
     }
 }
 

@@ -123,6 +123,26 @@ async fn a_full_disk_says_what_to_do_leaves_no_litter_and_is_over_when_there_is_
 }
 
 #[tokio::test]
+async fn a_nearly_full_disk_is_not_even_asked_to_take_a_crash_until_it_has_room_again() {
+    let folder = tempfile::tempdir().unwrap();
+    let (store, faults) = (store(folder.path()), Arc::<Faults>::default());
+    faults.leave(1 << 20);
+    let writer = writer(&store, &faults);
+    faults.forget();
+    for _ in 0..3 {
+        let error = writer.save_raw(&raw(id(0, 1), 500)).await.unwrap_err();
+        assert!(matches!(error, Error::NoSpace { .. }), "{error}");
+    }
+    assert_eq!(faults.log(), []);
+    // No clock but the watch's own: a look is done every second.
+    faults.leave(1 << 50);
+    let mut readings = writer.space().unwrap().readings();
+    let room = readings.wait_for(|reading| reading.why().is_none());
+    tokio::time::timeout(Duration::from_secs(20), room).await.unwrap().unwrap();
+    writer.save_raw(&raw(id(0, 1), 500)).await.unwrap();
+}
+
+#[tokio::test]
 async fn a_folder_that_could_not_be_synced_takes_no_new_segment() {
     let folder = tempfile::tempdir().unwrap();
     let (store, faults) = (store(folder.path()), Arc::default());

@@ -7,7 +7,7 @@ use std::{
 };
 
 use crash::Minute;
-use jiff::civil::Date;
+use jiff::{Timestamp, civil::Date};
 
 /// One of the three parts of the store, each with a retention of its own.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -159,9 +159,41 @@ impl Layout {
 
     /// All minutes for which the area has a folder, in their order.
     pub(crate) fn minutes(&self, area: Area) -> io::Result<Vec<Minute>> {
+        self.minutes_of(area, |_| true)
+    }
+
+    /// The minutes between two, both included, for which the area has a folder. Days outside are not looked into.
+    pub(crate) fn minutes_between(&self, area: Area, first: Minute, last: Minute) -> io::Result<Vec<Minute>> {
+        let days = first.day_folder()..=last.day_folder();
+        let mut minutes = self.minutes_of(area, |day| days.contains(day))?;
+        minutes.retain(|minute| (first..=last).contains(minute));
+        Ok(minutes)
+    }
+
+    /// The minutes before one that have a segment which was written since then, each with the latest time. Nothing is
+    /// opened.
+    pub(crate) fn written_since(
+        &self,
+        area: Area,
+        until: Minute,
+        since: Timestamp,
+    ) -> io::Result<Vec<(Minute, Timestamp)>> {
+        let last_day = until.day_folder();
+        let mut written = Vec::new();
+        for minute in self.minutes_of(area, |day| *day <= last_day)? {
+            if minute >= until {
+                break;
+            }
+            let latest = written_last(&self.minute((area, minute)))?;
+            written.extend(latest.filter(|latest| *latest >= since).map(|latest| (minute, latest)));
+        }
+        Ok(written)
+    }
+
+    fn minutes_of(&self, area: Area, is_wanted: impl Fn(&String) -> bool) -> io::Result<Vec<Minute>> {
         let mut minutes = Vec::new();
         for day in names(&self.area(area))? {
-            if day.len() != 8 {
+            if day.len() != 8 || !is_wanted(&day) {
                 continue;
             }
             let folders = names(&self.area(area).join(&day))?;
@@ -171,6 +203,29 @@ impl Layout {
         minutes.sort_unstable();
         Ok(minutes)
     }
+}
+
+/// When a file of the folder was last written; nothing for a folder that is empty or gone.
+fn written_last(folder: &Path) -> io::Result<Option<Timestamp>> {
+    let gone = |error: io::Error| match error.kind() {
+        io::ErrorKind::NotFound | io::ErrorKind::NotADirectory => Ok(None),
+        _ => Err(error),
+    };
+    let entries = match std::fs::read_dir(folder) {
+        Ok(entries) => entries,
+        Err(error) => return gone(error),
+    };
+    let mut latest = None;
+    for entry in entries {
+        match entry?.metadata().and_then(|metadata| metadata.modified()) {
+            // A time that no calendar has is later than any other.
+            Ok(modified) => {
+                latest = latest.max(Some(Timestamp::try_from(modified).unwrap_or(Timestamp::MAX)));
+            }
+            Err(error) => latest = latest.max(gone(error)?),
+        }
+    }
+    Ok(latest)
 }
 
 /// The sorted names in a folder, and none when it is not there: another process may have dropped it just now.

@@ -59,6 +59,10 @@
 //! That is as good as the filesystem and the disk behind it. In an object store it means that the object store has said
 //! so. A private frame is durable before its raw frame is
 //! written, so that a crash whose raw frame is there is whole.
+//!
+//! # What is left on the disk
+//!
+//! A writer takes no raw crash, and then no processed one, once the disk is nearly full: `space` says when, and why.
 
 mod appender;
 mod commit;
@@ -79,6 +83,7 @@ mod record;
 mod retention;
 mod save;
 mod segment;
+pub mod space;
 mod spool;
 mod store;
 mod tail;

@@ -62,6 +62,32 @@ impl LocalStore {
             .map_err(|error| Error::io(format!("listing {}", layout.area(area).display()), error))
     }
 
+    /// The minutes between two, both included, that an area has folders for.
+    pub(crate) fn minutes_between(
+        &self,
+        area: Area,
+        first: Minute,
+        last: Minute,
+    ) -> Result<Vec<Minute>, Error> {
+        let layout = self.layout();
+        layout
+            .minutes_between(area, first, last)
+            .map_err(|error| Error::io(format!("listing {}", layout.area(area).display()), error))
+    }
+
+    /// The minutes before one that have a segment which was written since then.
+    pub(crate) fn written_since(
+        &self,
+        area: Area,
+        until: Minute,
+        since: Timestamp,
+    ) -> Result<Vec<(Minute, Timestamp)>, Error> {
+        let layout = self.layout();
+        layout
+            .written_since(area, until, since)
+            .map_err(|error| Error::io(format!("looking through {}", layout.area(area).display()), error))
+    }
+
     /// The frames of an area in one minute, in the order in which each segment has them. Only headers are read.
     pub(crate) fn list(&self, area: Area, minute: Minute) -> Result<Vec<Found>, Error> {
         let mut found = Vec::new();

@@ -13,7 +13,7 @@ use crash::{Annotations, CrashId, Place, ProcessedCrash, RawCrash};
 use tokio::sync::Semaphore;
 
 use crate::{
-    Area, Error,
+    Area, Config, Error,
     content::{self, Undecodable, decode_json, decode_processed, decode_raw},
     disk,
     header::{self, Header},
@@ -21,6 +21,7 @@ use crate::{
     list::SegmentScan,
     record,
     segment::Segment,
+    space::Watermarks,
 };
 
 /// So many crashes are read at a time; each may take its own size in memory.
@@ -36,6 +37,7 @@ pub(crate) struct LocalStore {
 struct Inner {
     layout: Layout,
     compression_level: i32,
+    watermarks: Watermarks,
     /// The most that a frame may unpack to.
     limit: u64,
     reads: Arc<Semaphore>,
@@ -60,8 +62,8 @@ impl Read {
 
 impl LocalStore {
     /// Opens the store and makes its folders, if it may. A reader needs no more than the right to read.
-    pub(crate) fn open(path: &Path, compression_level: i32, limit: u64) -> Result<Self, Error> {
-        let store = Self::at(path, compression_level, limit);
+    pub(crate) fn open(path: &Path, config: &Config, limit: u64) -> Result<Self, Error> {
+        let store = Self::at(path, config, limit);
         match store.create_folders() {
             Err(error) if !path.is_dir() => Err(error),
             // One that only reads may have no right to make folders.
@@ -71,13 +73,18 @@ impl LocalStore {
 
     /// For reading alone: a folder that is not there is empty, and is not made.
     pub(crate) fn reader(path: &Path) -> Self {
-        Self::at(path, zstd::DEFAULT_COMPRESSION_LEVEL, content::LIMIT)
+        Self::at(path, &Config::default(), content::LIMIT)
     }
 
-    fn at(path: &Path, compression_level: i32, limit: u64) -> Self {
-        let layout = Layout::new(path.to_owned());
-        let reads = Arc::new(Semaphore::new(READS));
-        Self { inner: Arc::new(Inner { layout, compression_level, limit, reads }) }
+    fn at(path: &Path, config: &Config, limit: u64) -> Self {
+        let inner = Inner {
+            layout: Layout::new(path.to_owned()),
+            compression_level: config.compression_level,
+            watermarks: config.watermarks(),
+            limit,
+            reads: Arc::new(Semaphore::new(READS)),
+        };
+        Self { inner: Arc::new(inner) }
     }
 
     pub(crate) fn layout(&self) -> &Layout {
@@ -86,6 +93,10 @@ impl LocalStore {
 
     pub(crate) fn compression_level(&self) -> i32 {
         self.inner.compression_level
+    }
+
+    pub(crate) fn watermarks(&self) -> Watermarks {
+        self.inner.watermarks
     }
 
     pub(crate) fn create_folders(&self) -> Result<(), Error> {

@@ -169,6 +169,45 @@ impl Objects {
         within("listing the minutes", BULK_DEADLINE, listing).await
     }
 
+    /// A list of the minutes' folders a day; the objects in them are not listed.
+    pub(crate) async fn minutes_between(
+        &self,
+        area: Area,
+        first: Minute,
+        last: Minute,
+    ) -> Result<Vec<Minute>, Error> {
+        let days = first.day().series(jiff::Span::new().days(1)).take_while(|day| *day <= last.day());
+        let folders = days.map(|day| {
+            let folder = self.area(area).join(day.strftime("%Y%m%d").to_string());
+            async move {
+                self.inner.store.list_with_delimiter(Some(&folder)).await.map(|found| found.common_prefixes)
+            }
+        });
+        let listing = futures_util::stream::iter(folders).buffered(TOGETHER).try_collect::<Vec<Vec<Path>>>();
+        let folders = within("listing minutes", BULK_DEADLINE, listing).await?;
+        let minutes = folders.iter().flatten().filter_map(minute_of);
+        let mut minutes: Vec<Minute> = minutes.filter(|minute| (first..=last).contains(minute)).collect();
+        minutes.sort_unstable();
+        Ok(minutes)
+    }
+
+    /// Lists every object of the minutes between two.
+    pub(crate) async fn written_since(
+        &self,
+        area: Area,
+        first: Minute,
+        until: Minute,
+        since: Timestamp,
+    ) -> Result<Vec<(Minute, Timestamp)>, Error> {
+        let mut written = Vec::new();
+        for minute in self.minutes_between(area, first, until).await? {
+            let frames = if minute < until { self.list(area, minute).await? } else { Vec::new() };
+            let latest = frames.iter().map(|frame| frame.saved_at).max();
+            written.extend(latest.filter(|latest| *latest >= since).map(|latest| (minute, latest)));
+        }
+        Ok(written)
+    }
+
     pub(crate) async fn list(&self, area: Area, minute: Minute) -> Result<Vec<Found>, Error> {
         let listing = self
             .inner

@@ -2,7 +2,7 @@
 
 use crash::{Place, ProcessedCrash, RawCrash};
 
-use crate::{Error, objects::ObjectWriter, writer::SegmentWriter};
+use crate::{Error, objects::ObjectWriter, space::Watch, writer::SegmentWriter};
 
 /// Saves crashes. Cheap to clone; made by [`CrashStore::writer`](crate::CrashStore::writer).
 ///
@@ -37,11 +37,21 @@ impl Writer {
         }
     }
 
+    /// How much room the filesystem has left on which it writes; nothing where it writes objects.
+    #[must_use]
+    pub fn space(&self) -> Option<&Watch> {
+        match &self.backend {
+            Backend::Segments(writer) => Some(writer.space()),
+            Backend::Objects(_) => None,
+        }
+    }
+
     /// Saves a raw crash, its private annotations in their own area and before it. When this returns it is durable; the
     /// place is the raw frame's.
     ///
     /// # Errors
-    /// Then nothing may be promised to the client. After [`Error::TimedOut`] or [`Error::ObjectStore`] the crash may be
+    /// Then nothing may be promised to the client. [`Error::NoSpace`] comes before anything is written when the disk is
+    /// nearly full. After [`Error::TimedOut`] or [`Error::ObjectStore`] the crash may be
     /// there all the same; saving it again does no harm.
     pub async fn save_raw(&self, crash: &RawCrash) -> Result<Place, Error> {
         match &self.backend {

@@ -35,7 +35,9 @@ pub use self::{
     mover::{Mover, Passed},
     outside::{SpoolDepth, spool_depth, spooled, spooled_short},
 };
-use crate::{Config, CrashStore, Error, Writer, content::LIMIT, local::LocalStore, writer::SegmentWriter};
+use crate::{
+    Config, CrashStore, Error, Writer, content::LIMIT, local::LocalStore, space::Watch, writer::SegmentWriter,
+};
 
 /// How long opening the spool's writer may take, or measuring what the spool has.
 const DEADLINE: Duration = Duration::from_secs(30);
@@ -113,6 +115,12 @@ impl SpoolingWriter {
         self.spool.is_some()
     }
 
+    /// How much room the filesystem of the store has left; nothing where it is no filesystem.
+    #[must_use]
+    pub fn space(&self) -> Option<&Watch> {
+        self.writer.space()
+    }
+
     /// Moves what is in the spool, where there is one.
     #[must_use]
     pub fn mover(&self) -> Option<Mover> {
@@ -165,7 +173,7 @@ impl SpoolingWriter {
 impl Spool {
     fn open(config: &Config, path: PathBuf, name: &str) -> Result<Self, Error> {
         Ok(Self {
-            store: LocalStore::open(&path, config.compression_level, LIMIT)?,
+            store: LocalStore::open(&path, config, LIMIT)?,
             path,
             name: name.to_owned(),
             limit: config.spool_limit,

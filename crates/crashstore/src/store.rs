@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use crash::{Annotations, CrashId, Minute, Place, ProcessedCrash, RawCrash, ShortId};
-use jiff::civil::Date;
+use jiff::{Timestamp, civil::Date};
 
 use crate::{
     Area, Config, Cut, Damage, Erased, Error, Found, Freed, Writer, content::LIMIT, local::LocalStore,
@@ -43,7 +43,7 @@ impl CrashStore {
         let backend = if config.url.is_some() {
             Backend::Objects(Objects::open(config, limit)?)
         } else {
-            Backend::Local(LocalStore::open(&config.path, config.compression_level, limit)?)
+            Backend::Local(LocalStore::open(&config.path, config, limit)?)
         };
         Ok(Self { backend })
     }
@@ -147,6 +147,48 @@ impl CrashStore {
                 local.blocking("listing the minutes of the crash store", READ_DEADLINE, list).await
             }
             Backend::Objects(objects) => objects.minutes(area).await,
+        }
+    }
+
+    /// The minutes between two, both included, that an area has crashes of, in their order. Costs what the days between
+    /// them hold, and not what the store holds.
+    ///
+    /// # Errors
+    /// What the operating system or the object store refused.
+    pub async fn minutes_between(
+        &self,
+        area: Area,
+        first: Minute,
+        last: Minute,
+    ) -> Result<Vec<Minute>, Error> {
+        match &self.backend {
+            Backend::Local(local) => {
+                let list = move |local: &LocalStore| local.minutes_between(area, first, last);
+                local.blocking("listing minutes of the crash store", READ_DEADLINE, list).await
+            }
+            Backend::Objects(objects) => objects.minutes_between(area, first, last).await,
+        }
+    }
+
+    /// The minutes before one to which something was written since then, each with the latest time of that: crashes came
+    /// late, or frames were erased or moved together. On a disk every segment's time is looked at, whatever its age. An
+    /// object store has to be asked for every object, so minutes before `reach` are left out there.
+    ///
+    /// # Errors
+    /// What the operating system or the object store refused.
+    pub async fn written_since(
+        &self,
+        area: Area,
+        reach: Minute,
+        until: Minute,
+        since: Timestamp,
+    ) -> Result<Vec<(Minute, Timestamp)>, Error> {
+        match &self.backend {
+            Backend::Local(local) => {
+                let look = move |local: &LocalStore| local.written_since(area, until, since);
+                local.blocking("looking for crashes that came late", BULK_DEADLINE, look).await
+            }
+            Backend::Objects(objects) => objects.written_since(area, reach, until, since).await,
         }
     }
 

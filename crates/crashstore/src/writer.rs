@@ -18,6 +18,7 @@ use crate::{
     layout::is_writer_name,
     local::LocalStore,
     lock::WriterLock,
+    space::{Purpose, Watch},
     tail,
 };
 
@@ -46,6 +47,7 @@ struct Inner {
     queue_kib: Arc<Semaphore>,
     /// One core each: more at a time would only be slower.
     compressing: Arc<Semaphore>,
+    space: Watch,
 }
 
 impl std::fmt::Debug for SegmentWriter {
@@ -74,6 +76,10 @@ impl SegmentWriter {
         let lock = WriterLock::take(&layout, name)?;
         let (kept, _) = tail::recover(&mut *disk, &layout, &lock)?;
         let name = lock.name.clone();
+        let root = layout.root().to_owned();
+        let space = Watch::start_with(&root, store.watermarks(), disk.look()).map_err(|error| {
+            Error::io(format!("asking how much room is left at {}", root.display()), error)
+        })?;
 
         let appender = Appender::new(layout, disk, lock, limits, &kept);
         let (orders, received) = mpsc::channel();
@@ -90,6 +96,7 @@ impl SegmentWriter {
                 queue: Arc::new(Semaphore::new(QUEUE as usize)),
                 queue_kib: Arc::new(Semaphore::new(QUEUE_KIB as usize)),
                 compressing: Arc::new(Semaphore::new(cores)),
+                space,
             }),
         })
     }
@@ -97,6 +104,11 @@ impl SegmentWriter {
     /// The name under which it writes; another than was asked for when that one was held.
     pub(crate) fn name(&self) -> &str {
         &self.inner.name
+    }
+
+    /// How much room its filesystem has left.
+    pub(crate) fn space(&self) -> &Watch {
+        &self.inner.space
     }
 
     pub(crate) async fn save_raw(&self, crash: &RawCrash) -> Result<Place, Error> {
@@ -131,6 +143,14 @@ impl SegmentWriter {
         attempt: u16,
         compress: impl FnOnce() -> Result<Compressed, Error> + Send + 'static,
     ) -> Result<Place, Error> {
+        let purpose = match area {
+            Area::Processed => Purpose::Process,
+            Area::Raw | Area::Private => Purpose::Take,
+        };
+        let claim =
+            |bytes| self.inner.space.claim(purpose, bytes).map_err(|reading| Error::kept_back(id, &reading));
+        // What is sure to be refused need not be compressed.
+        drop(claim(0)?);
         let turn = self.permits(&self.inner.queue, 1).await?;
         let core = self.permits(&self.inner.compressing, 1).await?;
         let compressing = tokio::task::spawn_blocking(move || {
@@ -145,6 +165,7 @@ impl SegmentWriter {
         let bytes = u64::from(frame.len()) + private.as_ref().map_or(0, |private| u64::from(private.len()));
         let kib = u32::try_from(bytes / 1024 + 1).unwrap_or(QUEUE_KIB).min(QUEUE_KIB);
         let room = self.permits(&self.inner.queue_kib, kib).await?;
+        let space = claim(bytes)?;
 
         let flags = if private.is_some() { header::HAS_PRIVATE } else { 0 };
         let framed = |encoded, flags| Frame { id, attempt, flags, encoded };
@@ -155,6 +176,7 @@ impl SegmentWriter {
             frame: framed(frame, flags),
             reply,
             _room: [turn, room],
+            _space: space,
         };
         self.inner.orders.send(Order::Save(Box::new(job))).map_err(|_| self.closed())?;
         answer.await.map_err(|_| self.closed())?

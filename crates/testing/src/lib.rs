@@ -9,6 +9,7 @@
 //! client. It panics where it cannot go on, for a test has no better way to say so.
 //!
 //! Start reading at [`Database`], [`report`] for uploads, and [`eventually`] for whatever takes a moment.
+//! [`SmallDisk`] is a disk to be filled.
 
 #![expect(
     clippy::panic,
@@ -21,11 +22,13 @@ mod database;
 mod eventually;
 mod proxy;
 pub mod report;
+mod small_disk;
 
 pub use bucket::{Bucket, FaultyHttp};
 pub use database::Database;
 pub use eventually::{eventually, eventually_blocking};
 pub use proxy::Proxy;
+pub use small_disk::SmallDisk;
 
 use std::env;
 

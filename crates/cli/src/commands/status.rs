@@ -3,7 +3,7 @@
 use std::{process::ExitCode, time::Duration};
 
 use crash::{Minute, QueueName};
-use crashstore::{Area, CrashStore};
+use crashstore::{Area, CrashStore, space::Reading};
 use facts::{Facts, Fleet, JobRun, LetterGroup, NodeReport, Which};
 use jiff::{Timestamp, tz::TimeZone};
 use queue::{Depth, Forecast, Kind, Pace, forecast, more_processors};
@@ -42,6 +42,8 @@ struct Status {
     spool: Option<SpoolStatus>,
     journal: Option<JournalStatus>,
     store: Option<StoreStatus>,
+    /// The filesystems of this machine that are written to.
+    disks: Vec<DiskStatus>,
     /// Crashes that were given up and about which nothing was decided.
     dead_letters: Option<u64>,
     facts_today: Option<u64>,
@@ -114,6 +116,14 @@ struct StoreStatus {
     newest: Option<String>,
 }
 
+/// The room that a filesystem has left.
+#[derive(Debug, Serialize)]
+struct DiskStatus {
+    filesystem: &'static str,
+    #[serde(flatten)]
+    reading: Reading,
+}
+
 /// What the database says.
 #[derive(Debug, Default)]
 struct Recorded {
@@ -168,6 +178,7 @@ impl Status {
             spool,
             journal,
             store,
+            disks: disks(config),
             dead_letters,
             facts_today,
             nodes,
@@ -198,6 +209,9 @@ impl Status {
                 "crash store",
                 &format!("raw crashes of {minutes} minutes, from {oldest} to {newest}"),
             );
+        }
+        for DiskStatus { filesystem, reading } in &self.disks {
+            print::field(&format!("{filesystem} disk"), &reading.to_string());
         }
         if let Some(letters) = self.dead_letters.filter(|letters| *letters > 0) {
             print::field("dead letters", &format!("{letters} (crashmill dead list)"));
@@ -341,6 +355,20 @@ fn told_of(job: &JobRun, at: Timestamp) -> String {
         .map(|then| format!(", {} ago", print::rough(at.duration_since(then).as_secs_f64().max(0.0))));
     let error = job.error.as_deref().map(|error| format!(": {error}")).unwrap_or_default();
     format!("{} {}{}{error}", job.job, job.state.as_str(), ago.unwrap_or_default())
+}
+
+/// What can be said of the disks; a folder that is not there is on the disk of the one above it.
+fn disks(config: &Config) -> Vec<DiskStatus> {
+    let store = config.crashstore.url.is_none().then(|| config.crashstore.path.clone());
+    let spool = config.crashstore.spool_folder();
+    let journal = Some(config.queue.journal.clone());
+    let marks = config.crashstore.watermarks();
+    [("store", store), ("spool", spool), ("journal", journal)]
+        .into_iter()
+        .filter_map(|(filesystem, path)| {
+            Some(DiskStatus { filesystem, reading: Reading::now(&path?, &marks).ok()? })
+        })
+        .collect()
 }
 
 async fn stored(config: &Config) -> anyhow::Result<StoreStatus> {

@@ -86,7 +86,8 @@ pub(crate) fn address(submit_url: &str) -> &str {
         .expect("a standalone's submit URL")
 }
 
-fn exchange(submit_url: &str, content_type: &str, body: &[u8]) -> io::Result<String> {
+/// Sends a report, and returns the whole answer.
+pub(crate) fn exchange(submit_url: &str, content_type: &str, body: &[u8]) -> io::Result<String> {
     let mut stream = head(submit_url, content_type, body.len(), "")?;
     stream.write_all(body)?;
     let mut answer = String::new();

@@ -7,7 +7,10 @@ use std::{
     sync::{Arc, Condvar, Mutex},
 };
 
-use crate::disk::{Disk, LocalDisk};
+use crate::{
+    disk::{Disk, LocalDisk},
+    space::{Look, Room},
+};
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum What {
@@ -32,6 +35,7 @@ struct State {
     log: Vec<(What, String)>,
     dead: bool,
     gate_closed: bool,
+    free: Option<u64>,
 }
 
 #[derive(Default)]
@@ -48,6 +52,11 @@ impl Faults {
     /// From now on nothing reaches the disk, as if the process were killed.
     pub(super) fn die(&self) {
         self.state.lock().unwrap().dead = true;
+    }
+
+    /// So much room is left, whatever there really is.
+    pub(super) fn leave(&self, free: u64) {
+        self.state.lock().unwrap().free = Some(free);
     }
 
     pub(super) fn forget(&self) {
@@ -158,6 +167,15 @@ impl Disk for FaultyDisk {
     fn rename(&mut self, from: &Path, to: &Path) -> io::Result<()> {
         self.0.passes(What::Other, to)?;
         LocalDisk.rename(from, to)
+    }
+
+    fn look(&self) -> Look {
+        let faults = self.0.clone();
+        Box::new(move |path| {
+            let room = Room::of(path)?;
+            let free = faults.state.lock().unwrap().free.unwrap_or(room.total);
+            Ok(Room { free, ..room })
+        })
     }
 
     fn remove(&mut self, path: &Path) -> io::Result<()> {

@@ -102,7 +102,12 @@ impl Collector {
 
     /// How many raw crashes there are.
     pub(crate) async fn count(&self) -> usize {
-        let config = crashstore::Config { path: self.store(), ..Default::default() };
+        self.count_in(&self.store()).await
+    }
+
+    /// How many there are in a store that is elsewhere.
+    pub(crate) async fn count_in(&self, store: &Path) -> usize {
+        let config = crashstore::Config { path: store.to_owned(), ..Default::default() };
         let crashes = CrashStore::open(&config).expect("the store can be opened");
         let mut count = 0;
         for minute in crashes.minutes(Area::Raw).await.expect("the store can be read") {
