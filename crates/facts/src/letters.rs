@@ -21,10 +21,17 @@ const WITH_LETTER: &str = "
 SELECT d.crash_id FROM unnest($1::date[], $2::uuid[]) AS asked (crash_day, crash_id)
 JOIN dead_letter d ON d.crash_day = asked.crash_day AND d.crash_id = asked.crash_id";
 
-// Only the letter that was read: when the crash has died again since, that is news, and not what was retried.
+// Only the letter that was read: when the crash has died again since, that is news, and not what was retried. The sweep has
+// left the crash's minute behind long ago, so it is listed again, for when the message has had some time.
 const MARK_RETRIED: &str = "
-UPDATE dead_letter SET retried_at = $4, retried_by = $5
-WHERE crash_day = $1 AND crash_id = $2 AND died_at = $3 AND dropped_at IS NULL RETURNING crash_id";
+WITH marked AS (
+    UPDATE dead_letter SET retried_at = $4, retried_by = $5
+    WHERE crash_day = $1 AND crash_id = $2 AND died_at = $3 AND dropped_at IS NULL RETURNING crash_id
+), listed AS (
+    INSERT INTO sweep_minute (minute, due_at, waits) SELECT $6, $4::timestamptz + interval '10 minutes', false FROM marked
+    ON CONFLICT (minute) DO UPDATE SET due_at = least(sweep_minute.due_at, excluded.due_at)
+)
+SELECT crash_id FROM marked";
 
 const DROP: &str = "
 UPDATE dead_letter SET dropped_at = $3, dropped_by = $4, dropped_why = $5
@@ -193,12 +200,13 @@ impl Facts {
     /// When the database does not do it.
     pub async fn mark_retried(&self, letter: &DeadLetter, at: Timestamp, by: &str) -> Result<bool, Error> {
         let (day, uuid) = (letter.crash_id.day(), letter.crash_id.uuid());
-        let params: [Param<'_>; 5] = [
+        let params: [Param<'_>; 6] = [
             (&day, Type::DATE),
             (&uuid, Type::UUID),
             (&letter.died_at, Type::TIMESTAMPTZ),
             (&at, Type::TIMESTAMPTZ),
             (&clean::beginning(by, WORDS_BYTES), Type::TEXT),
+            (&letter.crash_id.minute().start(), Type::TIMESTAMPTZ),
         ];
         Ok(!self.ask("marking a dead letter as retried", MARK_RETRIED, &params).await?.is_empty())
     }

@@ -19,7 +19,7 @@ use crate::{
 };
 
 /// All migrations, by name and text. A test compares the list with the folder.
-const MIGRATIONS: [(&str, &str); 7] = [
+const MIGRATIONS: [(&str, &str); 8] = [
     ("V1__dimensions", include_str!("../../../migrations/V1__dimensions.sql")),
     ("V2__facts", include_str!("../../../migrations/V2__facts.sql")),
     ("V3__aggregates", include_str!("../../../migrations/V3__aggregates.sql")),
@@ -27,13 +27,14 @@ const MIGRATIONS: [(&str, &str); 7] = [
     ("V5__partitions", include_str!("../../../migrations/V5__partitions.sql")),
     ("V6__upkeep", include_str!("../../../migrations/V6__upkeep.sql")),
     ("V7__whereabouts", include_str!("../../../migrations/V7__whereabouts.sql")),
+    ("V8__sweep", include_str!("../../../migrations/V8__sweep.sql")),
 ];
 
 /// This release: the number of its newest migration.
-pub const SCHEMA: u32 = 7;
+pub const SCHEMA: u32 = 8;
 
 /// The oldest schema on which this release can run; below [`SCHEMA`] where a newer column can be done without.
-const NEEDED: u32 = 7;
+const NEEDED: u32 = 8;
 
 /// Says what the schema is; fails where there is none.
 pub(crate) const SCHEMA_STATE: &str =

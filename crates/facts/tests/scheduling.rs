@@ -5,8 +5,8 @@ mod common;
 use std::time::Duration;
 
 use common::{crash, crash_at, migrated, noon};
-use crash::CrashId;
-use facts::{CrashFact, DeadLetter, Lacks, NodeReport, Part, QueueReport, Which};
+use crash::{CrashId, Minute};
+use facts::{CrashFact, DeadLetter, Lacks, NodeReport, Part, QueueReport, SweepBacklog, SweepMark, Which};
 use jiff::{SignedDuration, Timestamp};
 
 const SOON: Duration = Duration::from_secs(20);
@@ -77,6 +77,9 @@ async fn a_dead_letter_that_was_retried_counts_as_no_result_until_it_dies_again_
     let known = database.facts.letter(crash.crash_id).await.unwrap().unwrap();
     assert_eq!((known.letter.reason.as_str(), known.retried.unwrap().by.as_str()), ("damaged", "operator"));
     assert_eq!(unaccounted().await, 1, "should the message be lost, the sweep finds the crash");
+    // In a minute that it has long left behind.
+    let soon = noon() + SignedDuration::from_mins(10);
+    assert_eq!(database.facts.due_minutes(soon, false, 10).await.unwrap(), [crash.crash_id.minute()]);
 
     let again = DeadLetter { died_at: noon() + SignedDuration::from_secs(60), ..letter.clone() };
     database.facts.record_dead_letter(&again).await.unwrap();
@@ -212,4 +215,35 @@ async fn a_crash_is_found_by_its_short_id_whether_it_has_a_fact_or_only_a_dead_l
         assert_eq!(database.facts.find_short(crash.crash_id.short()).await.unwrap(), [crash.crash_id]);
     }
     assert_eq!(database.facts.find_short(crash(4).crash_id.short()).await.unwrap(), []);
+}
+
+#[tokio::test]
+async fn the_sweep_goes_on_where_it_was_and_a_listed_minute_has_its_time() {
+    let database = migrated("sweep_mark").await;
+    let facts = &database.facts;
+    assert_eq!(facts.sweep_mark().await.unwrap(), None);
+    for hours in [0, 1] {
+        let late_until = noon() + SignedDuration::from_hours(hours);
+        let mark = SweepMark { swept_until: Minute::of(late_until), late_until };
+        facts.set_sweep_mark(&mark).await.unwrap();
+        assert_eq!(facts.sweep_mark().await.unwrap(), Some(mark));
+    }
+
+    let minute = |number| Minute::of(noon() + SignedDuration::from_mins(number));
+    let [early, late, put_off] = [0, 1, 2].map(minute);
+    let soon = noon() + SignedDuration::from_mins(30);
+    facts.list_minutes(&[late, early], soon, false).await.unwrap();
+    facts.list_minutes(&[put_off], soon + SignedDuration::from_hours(1), true).await.unwrap();
+    assert_eq!(facts.due_minutes(noon(), false, 10).await.unwrap(), []);
+    assert_eq!(facts.due_minutes(noon(), true, 10).await.unwrap(), [put_off]);
+    assert_eq!(facts.due_minutes(soon, false, 10).await.unwrap(), [early, late]);
+    assert_eq!(facts.due_minutes(soon, true, 1).await.unwrap(), [early]);
+    assert_eq!(facts.listed_minutes(late).await.unwrap(), [late, put_off]);
+
+    facts.list_minutes(&[early], soon + SignedDuration::from_mins(1), true).await.unwrap();
+    assert_eq!(facts.due_minutes(soon, false, 10).await.unwrap(), [late]);
+    for minute in [early, late, late] {
+        facts.unlist_minute(minute).await.unwrap();
+    }
+    assert_eq!(facts.sweep_backlog().await.unwrap(), SweepBacklog { minutes: 1, oldest: Some(put_off) });
 }

@@ -11,7 +11,10 @@ pub struct Config {
     pub lead_every: Duration,
     /// How often the store is swept for crashes that nothing is known of.
     pub sweep_every: Duration,
-    /// The sweep looks at crashes that were received within this time.
+    /// How often crashes are looked for that came into minutes which the sweep has left behind.
+    pub sweep_late_every: Duration,
+    /// How far back that is done in an object store, where every object has to be listed for it; on a disk it is done for
+    /// all. So far the sweep also goes back when it finds that a clock was wrong.
     pub sweep_window: Duration,
     /// A crash has so long for its way through the queue before the sweep looks at it.
     pub sweep_after: Duration,
@@ -37,6 +40,7 @@ impl Default for Config {
         Self {
             lead_every: Duration::from_secs(15),
             sweep_every: Duration::from_secs(60),
+            sweep_late_every: Duration::from_secs(HOUR),
             sweep_window: Duration::from_secs(48 * HOUR),
             sweep_after: Duration::from_secs(5 * 60),
             sweep_anyway: Duration::from_secs(6 * HOUR),

@@ -1,6 +1,6 @@
 //! The scheduler's metrics.
 
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use facts::JobRun;
 use jiff::{SignedDuration, Timestamp};
@@ -34,9 +34,15 @@ impl Metrics {
         }
     }
 
-    /// `crashmill_scheduler_sweep_found_total`: crashes that nothing was known of, each counted once.
+    /// `crashmill_scheduler_reconciler_orphans_total`: crashes that nothing was known of, each counted once.
     pub(crate) fn found() {
-        counter!("crashmill_scheduler_sweep_found_total").increment(1);
+        counter!("crashmill_scheduler_reconciler_orphans_total").increment(1);
+    }
+
+    /// `crashmill_scheduler_reconciler_age_seconds`: since when crashes may be without a result that should have one by
+    /// now; 0 when none is known of.
+    pub(crate) fn behind(age: Duration) {
+        gauge!("crashmill_scheduler_reconciler_age_seconds").set(age.as_secs_f64());
     }
 
     /// `crashmill_scheduler_queue_depth{queue}`: how many ids wait, `retry` being all delays together.
@@ -75,7 +81,7 @@ impl Metrics {
 
     /// The counter of finds is there from the start, so that its first increase is seen.
     pub(crate) fn begin() {
-        counter!("crashmill_scheduler_sweep_found_total").increment(0);
+        counter!("crashmill_scheduler_reconciler_orphans_total").increment(0);
         Self::leading(false);
     }
 }

@@ -2,17 +2,17 @@
 
 mod support;
 
-use std::collections::BTreeSet;
+use std::{collections::BTreeSet, time::Duration};
 
-use crash::ThrottleDigit;
+use crash::{CrashId, Minute, ThrottleDigit};
 use facts::DeadLetter;
-use jiff::Timestamp;
-use support::{Installation, Scheduler, id, queue_holds, store, take};
+use jiff::{SignedDuration, Timestamp};
+use support::{Installation, SOON, Scheduler, id, queue_holds, store, take};
 
-/// Old enough to be swept, and young enough to be left alone while other crashes wait.
+/// Old enough for its minute to be left behind by a first sweep.
 const MINUTES: i64 = 20;
-/// Old enough to be swept in any case.
-const HOURS: i64 = 7 * 60;
+/// A long way back.
+const DAYS: i64 = 40 * 24 * 60;
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_crash_that_was_stored_and_never_published_is_published_with_its_place() {
@@ -30,12 +30,11 @@ async fn a_crash_that_was_stored_and_never_published_is_published_with_its_place
 #[tokio::test(flavor = "multi_thread")]
 async fn only_crashes_without_any_result_that_are_to_be_processed_are_published() {
     let installation = Installation::new("sweep_results").await;
-    let [with_fact, dead, erased, young] =
-        [(MINUTES, 1), (MINUTES, 2), (MINUTES, 3), (1, 4)].map(|(age, n)| id(age, ThrottleDigit::Accept, n));
+    let [with_fact, dead, erased] = [1, 2, 3].map(|number| id(MINUTES, ThrottleDigit::Accept, number));
     let deferred = id(MINUTES, ThrottleDigit::Defer, 5);
     // The sweep goes from the oldest to the youngest: when this one is published, it has passed all others.
     let lost = id(MINUTES - 5, ThrottleDigit::Accept, 6);
-    for crash in [with_fact, dead, erased, young, deferred, lost] {
+    for crash in [with_fact, dead, erased, deferred, lost] {
         installation.store(crash).await;
     }
     installation.crashes.erase(erased).await.expect("it can be erased");
@@ -52,35 +51,108 @@ async fn only_crashes_without_any_result_that_are_to_be_processed_are_published(
 
     let scheduler = Scheduler::start(&installation.config).await;
     assert_eq!(take(&installation.config.queue).await.crash_id, lost);
-    queue_holds(&installation.config.queue, 0).await;
+    installation.process(lost).await;
+    listed(&installation, &[]).await;
     scheduler.stop().await;
     queue_holds(&installation.config.queue, 0).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn while_crashes_wait_only_very_old_ones_are_published_and_each_of_them_once() {
+async fn while_ids_wait_others_are_put_off_and_listed_until_none_waits() {
     let installation = Installation::new("sweep_backlog").await;
     let waiting = id(0, ThrottleDigit::Accept, 1);
-    let very_old = id(HOURS, ThrottleDigit::Accept, 3);
-    let lost = id(MINUTES, ThrottleDigit::Accept, 4);
     installation.publish(waiting).await;
-    for crash in [very_old, lost] {
+    let put_off = [id(DAYS, ThrottleDigit::Accept, 3), id(MINUTES, ThrottleDigit::Accept, 4)];
+    for crash in put_off {
         installation.store(crash).await;
     }
 
     let scheduler = Scheduler::start(&installation.config).await;
-    queue_holds(&installation.config.queue, 2).await;
-    // Another very old one comes later: by then there have been two passes, and the first one is not there twice.
-    let another = id(HOURS, ThrottleDigit::Accept, 5);
-    installation.store(another).await;
-    queue_holds(&installation.config.queue, 3).await;
+    listed(&installation, &put_off).await;
+    queue_holds(&installation.config.queue, 1).await;
+    scheduler.stop().await;
 
-    // Once these are taken nothing waits any more, and the younger one follows.
+    // The next one knows of them, whatever their age, without looking through the store.
+    assert_eq!(take(&installation.config.queue).await.crash_id, waiting);
+    let next = Scheduler::start(&installation.config).await;
     let mut taken = BTreeSet::new();
-    for _ in 0..4 {
+    while taken != BTreeSet::from(put_off) {
+        // One that is not processed soon comes once more.
         taken.insert(take(&installation.config.queue).await.crash_id);
     }
-    assert_eq!(taken, BTreeSet::from([waiting, very_old, another, lost]));
+    for crash in put_off {
+        installation.process(crash).await;
+    }
+    listed(&installation, &[]).await;
+    next.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn while_ids_wait_what_is_very_old_is_published_all_the_same() {
+    let mut installation = Installation::new("sweep_anyway").await;
+    installation.config.scheduler.sweep_anyway = settings::Duration::from_secs(3);
+    installation.publish(id(0, ThrottleDigit::Accept, 1)).await;
+    let first = id(MINUTES, ThrottleDigit::Accept, 2);
+    installation.store(first).await;
+
+    let scheduler = Scheduler::start(&installation.config).await;
+    queue_holds(&installation.config.queue, 2).await;
+    scheduler.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_mark_passes_what_is_complete_and_a_pass_costs_the_new_minutes_only() {
+    let installation = Installation::new("sweep_mark").await;
+    let old: Vec<CrashId> = (0..5).map(|number| id(DAYS + number, ThrottleDigit::Accept, 1)).collect();
+    for crash in &old {
+        installation.store(*crash).await;
+        installation.process(*crash).await;
+    }
+    let scheduler = Scheduler::start(&installation.config).await;
+    let mark = testing::eventually(SOON, async || {
+        let mark = installation.facts.sweep_mark().await.expect("the database answers")?;
+        (mark.swept_until > old[0].minute()).then_some(mark)
+    })
+    .await;
+    let behind = Timestamp::now().duration_since(mark.swept_until.start());
+    assert!(behind >= SignedDuration::from_mins(10) && behind < SignedDuration::from_mins(13), "{behind}");
+    listed(&installation, &[]).await;
+    scheduler.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_crash_that_comes_into_an_old_minute_is_found_also_by_a_scheduler_that_starts_later() {
+    let installation = Installation::new("sweep_late").await;
+    let before = id(DAYS, ThrottleDigit::Accept, 1);
+    installation.store(before).await;
+    installation.process(before).await;
+    let scheduler = Scheduler::start(&installation.config).await;
+    testing::eventually(SOON, async || installation.facts.sweep_mark().await.expect("the database answers"))
+        .await;
+    // A segment that is there is gone on with, and one that is not is made.
+    let [same, other] = [(DAYS, 2), (DAYS + 1, 3)].map(|(age, n)| id(age, ThrottleDigit::Accept, n));
+    installation.store(same).await;
+    assert_eq!(take(&installation.config.queue).await.crash_id, same);
+    installation.process(same).await;
+    scheduler.stop().await;
+
+    installation.store(other).await;
+    let next = Scheduler::start(&installation.config).await;
+    while take(&installation.config.queue).await.crash_id != other {}
+    next.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_mark_from_a_clock_that_was_wrong_is_not_believed() {
+    let installation = Installation::new("sweep_clock").await;
+    let future = Timestamp::now() + SignedDuration::from_hours(24 * 365);
+    let mark = facts::SweepMark { swept_until: Minute::of(future), late_until: future };
+    installation.facts.set_sweep_mark(&mark).await.expect("the database takes it");
+    let lost = id(MINUTES, ThrottleDigit::Accept, 1);
+    installation.store(lost).await;
+
+    let scheduler = Scheduler::start(&installation.config).await;
+    assert_eq!(take(&installation.config.queue).await.crash_id, lost);
     scheduler.stop().await;
 }
 
@@ -99,14 +171,39 @@ async fn one_scheduler_leads_and_the_other_takes_over_when_it_ends() {
     store(&elsewhere, theirs).await;
     let waiting = Scheduler::start(&config).await;
     for number in 3..6 {
-        let ours = id(MINUTES, ThrottleDigit::Accept, number);
+        let ours = id(MINUTES - i64::try_from(number).unwrap(), ThrottleDigit::Accept, number);
         installation.store(ours).await;
-        assert_eq!(take(queue).await.crash_id, ours);
+        while take(queue).await.crash_id != ours {}
     }
 
     leading.stop().await;
-    assert_eq!(take(queue).await.crash_id, theirs);
+    while take(queue).await.crash_id != theirs {}
     waiting.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_next_scheduler_takes_over_when_the_leaders_session_is_ended() {
+    let installation = Installation::new("leader_cut_off").await;
+    let queue = &installation.config.queue;
+    let mut config = installation.config.clone();
+    let proxy = testing::Proxy::to_url(config.facts.url.with_password(&config.facts.password).expose());
+    config.facts.url = proxy.url().parse().expect("it is a URL");
+    let leading = Scheduler::start(&config).await;
+    let first = id(MINUTES, ThrottleDigit::Accept, 1);
+    installation.store(first).await;
+    assert_eq!(take(queue).await.crash_id, first);
+
+    // From here on the leader reaches no database; the other one does.
+    proxy.cut();
+    let next = Scheduler::start(&installation.config).await;
+    let second = id(MINUTES - 5, ThrottleDigit::Accept, 2);
+    installation.store(second).await;
+    let began = std::time::Instant::now();
+    while take(queue).await.crash_id != second {}
+    assert!(began.elapsed() < Duration::from_secs(20), "{:?}", began.elapsed());
+    proxy.restore();
+    leading.stop().await;
+    next.stop().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -142,4 +239,16 @@ async fn a_sweep_waits_for_a_broker_that_is_away_and_goes_on_when_it_is_back() {
     proxy.restore();
     assert_eq!(take(&installation.config.queue).await.crash_id, lost);
     scheduler.stop().await;
+}
+
+/// Waits until the sweep has left everything behind but the minutes of these crashes.
+async fn listed(installation: &Installation, crashes: &[CrashId]) {
+    let minutes: BTreeSet<Minute> = crashes.iter().map(|crash| crash.minute()).collect();
+    let all = Minute::of(Timestamp::UNIX_EPOCH);
+    testing::eventually(SOON, async || {
+        installation.facts.sweep_mark().await.expect("the database answers")?;
+        let listed = installation.facts.listed_minutes(all).await.expect("the database answers");
+        (listed.into_iter().collect::<BTreeSet<_>>() == minutes).then_some(())
+    })
+    .await;
 }

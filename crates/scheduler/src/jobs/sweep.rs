@@ -4,15 +4,30 @@
 //! a broker that loses a message. What has neither fact nor dead letter may as well be on its way, though: so a crash
 //! gets some time first, and while others wait in the queues, a long time. Publishing one that was on its way after
 //! all costs its processing twice and changes no result.
+//!
+//! # How far it has come
+//!
+//! Crashes come into the minute of their id, so the sweep goes from minute to minute, and the database has its mark:
+//! of every minute before it all crashes have a result, or the minute is listed with the time at which to look again.
+//! So a pass costs the minutes that are new and those that are due, whatever the store holds; the next leader goes on
+//! where the last one was; and nothing is forgotten, however long it was put off. The list is bounded: when it is full
+//! the mark stands still.
+//!
+//! A crash may also come into a minute that was left behind: from a collector whose clock was wrong, or out of a spool.
+//! Then something was written there long after its time, which is looked for now and then.
+//!
+//! A pass may end anywhere. A minute is listed before the mark goes beyond it; what was published and not noted is
+//! published once more.
 
 mod memory;
+mod terms;
 
-use std::time::Duration;
+use std::{collections::BTreeSet, time::Duration};
 
 use anyhow::Context as _;
 use crash::{CrashId, Minute, Place, QueueName, ThrottleDigit};
 use crashstore::{Area, CrashStore, Found};
-use facts::Facts;
+use facts::{Facts, SweepMark};
 use futures_util::future::join_all;
 use jiff::{SignedDuration, Timestamp};
 use queue::{Message, Published, Publisher};
@@ -21,7 +36,10 @@ use super::blocking;
 use crate::{
     Config,
     job::{Job, Pass},
-    jobs::sweep::memory::{CompleteMinutes, PublishedAgain},
+    jobs::sweep::{
+        memory::PublishedAgain,
+        terms::{Age, STILL_FILLED, Terms},
+    },
     metrics::Metrics,
 };
 
@@ -33,6 +51,14 @@ const PUBLISHED_TOGETHER: usize = 100;
 const REASON: &str = "sweep";
 /// The queue that is left alone by a sweep: what is dead has a dead letter.
 const DEAD: &str = "dead";
+/// So many minutes may be listed, two weeks of them.
+const MOST_LISTED: usize = 20_000;
+/// So many listed minutes are looked at in one pass.
+const LISTED_TOGETHER: u32 = 1_000;
+/// The mark is noted after so many minutes.
+const NOTED_EVERY: usize = 100;
+/// Clocks of machines that share a store may differ by so much.
+const SKEW: SignedDuration = SignedDuration::from_mins(2);
 
 /// Sweeps the store, minute by minute.
 pub(crate) struct Sweep {
@@ -41,8 +67,27 @@ pub(crate) struct Sweep {
     facts: Facts,
     queue: queue::Config,
     publisher: Publisher,
-    complete: CompleteMinutes,
     again: PublishedAgain,
+}
+
+/// A raw crash in the store that is to be processed.
+#[derive(Debug, Clone, PartialEq, Eq)]
+struct Stored {
+    id: CrashId,
+    place: Place,
+    /// When it was received, or came here, whichever is later: from then on it could be published.
+    since: Timestamp,
+}
+
+/// What a look at a minute has shown.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Seen {
+    /// All that it has by now has a result.
+    Complete,
+    /// It is listed, to be looked at again.
+    Listed,
+    /// So is it, and the pass had better end here.
+    Stuck,
 }
 
 impl Job for Sweep {
@@ -50,39 +95,22 @@ impl Job for Sweep {
     const DEADLINE: Duration = Duration::from_secs(600);
 
     async fn pass(&mut self, now: Timestamp) -> anyhow::Result<Pass> {
-        let begin = before(now, self.config.sweep_window);
-        self.complete.forget_before(Minute::of(begin));
-        self.again.forget_before(begin);
-
         // Asked before the store is looked at: an id that was still on its way then is in nobody's queue now only
         // because a processor has it.
-        let (patience, pause, is_whole) = match self.waiting().await? {
-            0 => (self.config.sweep_after, self.config.sweep_after, true),
-            waiting => {
-                tracing::debug!(
-                    waiting,
-                    "the sweep of younger crashes is put off: their ids may be waiting too"
-                );
-                (self.config.sweep_anyway, self.config.sweep_anyway, false)
-            }
-        };
-        let until = before(now, patience);
-        let (mut most, mut published) = (self.config.sweep_most, 0);
-        for minute in minutes(begin, until) {
-            if self.complete.has(minute) {
-                continue;
-            }
-            let lost = self.unaccounted(minute, until, now).await?;
-            let due: Vec<_> =
-                lost.into_iter().filter(|(id, _)| self.again.is_due(*id, now, pause)).take(most).collect();
-            most -= due.len();
-            published += due.len() as u64;
-            if !self.publish(due, now).await? || most == 0 {
-                tracing::debug!("the sweep goes on in its next pass");
-                return Ok(Pass::PutOff);
-            }
+        let waiting = self.waiting().await?;
+        let mut terms = Terms::of(&self.config, now, waiting);
+        let mut mark = self.mark(&terms).await?;
+        self.list_late(&mut mark, &terms).await?;
+        let is_through =
+            self.sweep_new(&mut mark, &mut terms).await? && self.sweep_listed(&mut terms).await?;
+        self.tell_age(&mark, &terms).await?;
+        if !is_through {
+            tracing::debug!("the sweep goes on in its next pass");
+        } else if waiting > 0 {
+            tracing::debug!(waiting, "the sweep of younger crashes is put off: their ids may be waiting too");
         }
-        Ok(if is_whole || published > 0 { Pass::Done(published) } else { Pass::PutOff })
+        let is_done = is_through && waiting == 0;
+        Ok(if is_done || terms.published > 0 { Pass::Done(terms.published) } else { Pass::PutOff })
     }
 }
 
@@ -94,8 +122,7 @@ impl Sweep {
         queue: queue::Config,
         publisher: Publisher,
     ) -> Self {
-        let (complete, again) = (CompleteMinutes::default(), PublishedAgain::default());
-        Self { config, crashes, facts, queue, publisher, complete, again }
+        Self { config, crashes, facts, queue, publisher, again: PublishedAgain::default() }
     }
 
     /// How many ids wait: in the work and retry queues, and in the journals.
@@ -115,48 +142,173 @@ impl Sweep {
         Ok(ready + journal.ids)
     }
 
-    /// The crashes of a minute, received until then, of which nothing is known; where each of them is in the store.
-    async fn unaccounted(
-        &mut self,
-        minute: Minute,
-        until: Timestamp,
-        now: Timestamp,
-    ) -> anyhow::Result<Vec<(CrashId, Place)>> {
-        let frames = self.crashes.list(Area::Raw, minute).await.context("listing a minute of the store")?;
-        let accepted = accepted(frames);
-        let (old, young): (Vec<_>, Vec<_>) =
-            accepted.into_iter().partition(|(id, _)| id.received_at() <= until);
-
-        let mut lost = Vec::new();
-        for batch in old.chunks(BATCH) {
-            let ids: Vec<CrashId> = batch.iter().map(|(id, _)| *id).collect();
-            let unaccounted = self.facts.unaccounted(&ids).await?;
-            for found in batch {
-                // Both are in the order of the ids.
-                if unaccounted.binary_search(&found.0).is_ok() {
-                    lost.push(found.clone());
-                } else {
-                    self.again.forget(found.0);
-                }
+    /// How far the sweep has come. The first one begins with the oldest crash.
+    async fn mark(&self, terms: &Terms) -> anyhow::Result<SweepMark> {
+        // By the clock of another machine, perhaps.
+        let now = terms.now + SKEW;
+        match self.facts.sweep_mark().await? {
+            Some(mark) if mark.swept_until <= Minute::of(now) && mark.late_until <= now => Ok(mark),
+            Some(mark) => {
+                let back = before(terms.now, self.config.sweep_window);
+                tracing::warn!(
+                    mark = %mark.swept_until, from = %back,
+                    "the sweep's mark is in the future, so a clock was wrong; it sweeps its window again"
+                );
+                let mark = SweepMark { swept_until: Minute::of(back), late_until: back };
+                self.facts.set_sweep_mark(&mark).await?;
+                Ok(mark)
+            }
+            None => {
+                let minutes =
+                    self.crashes.minutes(Area::Raw).await.context("looking for the oldest crash")?;
+                let oldest = minutes.first().copied().unwrap_or(terms.settled);
+                Ok(SweepMark { swept_until: oldest.min(terms.settled), late_until: terms.now })
             }
         }
-        if lost.is_empty() && young.is_empty() {
-            self.complete.note(minute, now);
+    }
+
+    /// Lists the minutes before the mark into which something was written after their time.
+    async fn list_late(&self, mark: &mut SweepMark, terms: &Terms) -> anyhow::Result<()> {
+        let elapsed = terms.now.duration_since(mark.late_until);
+        if elapsed.unsigned_abs() < self.config.sweep_late_every.get() {
+            return Ok(());
+        }
+        let reach = Minute::of(before(terms.now, self.config.sweep_window));
+        let since = mark.late_until.saturating_sub(SKEW).unwrap_or(Timestamp::MIN);
+        let written = self
+            .crashes
+            .written_since(Area::Raw, reach, mark.swept_until, since)
+            .await
+            .context("looking for crashes that came late")?;
+        let is_late = |(minute, at): &(Minute, Timestamp)| *at >= end(*minute) + STILL_FILLED - SKEW;
+        let mut late: Vec<Minute> = written.into_iter().filter(is_late).map(|(minute, _)| minute).collect();
+        let room = MOST_LISTED.saturating_sub(self.facts.sweep_backlog().await?.minutes);
+        if late.len() <= room {
+            mark.late_until = terms.now;
+        }
+        // Those that there is no room for are found again.
+        late.truncate(room);
+        if !late.is_empty() {
+            tracing::debug!(minutes = late.len(), "crashes may have come into minutes long after their time");
+            self.facts.list_minutes(&late, terms.now, false).await?;
+        }
+        self.facts.set_sweep_mark(mark).await?;
+        Ok(())
+    }
+
+    /// Goes through the minutes from the mark on, and moves it. False when it did not come to the end.
+    async fn sweep_new(&mut self, mark: &mut SweepMark, terms: &mut Terms) -> anyhow::Result<bool> {
+        let minutes = self
+            .crashes
+            .minutes_between(Area::Raw, mark.swept_until, terms.last)
+            .await
+            .context("listing the store's minutes")?;
+        let listed: BTreeSet<Minute> =
+            self.facts.listed_minutes(mark.swept_until).await?.into_iter().collect();
+        let mut room = MOST_LISTED.saturating_sub(self.facts.sweep_backlog().await?.minutes);
+        for (number, minute) in (1..).zip(minutes) {
+            if room == 0 || terms.are_over() {
+                self.facts.set_sweep_mark(mark).await?;
+                return Ok(false);
+            }
+            // A listed one has its time.
+            let seen =
+                if listed.contains(&minute) { Seen::Complete } else { self.look(minute, terms).await? };
+            room -= usize::from(seen != Seen::Complete);
+            if minute < terms.settled {
+                mark.swept_until = Minute::of(end(minute));
+            }
+            if seen == Seen::Stuck || number % NOTED_EVERY == 0 {
+                self.facts.set_sweep_mark(mark).await?;
+            }
+            if seen == Seen::Stuck {
+                return Ok(false);
+            }
+        }
+        mark.swept_until = mark.swept_until.max(terms.settled);
+        self.facts.set_sweep_mark(mark).await?;
+        Ok(true)
+    }
+
+    /// Goes through the listed minutes that are due. False when it did not come to the end.
+    async fn sweep_listed(&mut self, terms: &mut Terms) -> anyhow::Result<bool> {
+        let due = self.facts.due_minutes(terms.now, terms.none_waits(), LISTED_TOGETHER).await?;
+        let is_all = due.len() < LISTED_TOGETHER as usize;
+        for minute in due {
+            if terms.are_over() {
+                return Ok(false);
+            }
+            match self.look(minute, terms).await? {
+                Seen::Complete => self.facts.unlist_minute(minute).await?,
+                Seen::Listed => {}
+                Seen::Stuck => return Ok(false),
+            }
+        }
+        Ok(is_all)
+    }
+
+    /// Publishes what is due in a minute, and lists it unless everything has its result.
+    async fn look(&mut self, minute: Minute, terms: &mut Terms) -> anyhow::Result<Seen> {
+        let frames = self.crashes.list(Area::Raw, minute).await.context("listing a minute of the store")?;
+        let lost = self.unaccounted(accepted(frames)).await?;
+        if lost.is_empty() {
+            self.again.forget_minute(minute);
+            return Ok(Seen::Complete);
+        }
+        let is_settled = minute < terms.settled;
+        let (mut due, mut put_off, mut too_young) = (Vec::new(), Vec::new(), Vec::new());
+        for stored in lost {
+            match terms.age(stored.since) {
+                Age::Due if self.again.is_due(stored.id, terms.now, terms.pause) => due.push(stored),
+                Age::Due => {}
+                Age::PutOff => put_off.push(stored.since),
+                Age::TooYoung => too_young.push(stored.since),
+            }
+        }
+        // Those of the last minutes are looked at in every pass anyway.
+        if due.is_empty() && put_off.is_empty() && !too_young.is_empty() && !is_settled {
+            return Ok(Seen::Complete);
+        }
+        let is_cut = due.len() > terms.most;
+        due.truncate(terms.most);
+        terms.most -= due.len();
+        terms.published += due.len() as u64;
+        let goes_on = self.publish(due, terms.now).await? && !is_cut;
+        let due_at = if goes_on { terms.look_again(&put_off, &too_young) } else { terms.now };
+        self.facts.list_minutes(&[minute], due_at, !terms.none_waits()).await?;
+        Ok(if goes_on { Seen::Listed } else { Seen::Stuck })
+    }
+
+    /// Those crashes of which nothing is known.
+    async fn unaccounted(&mut self, stored: Vec<Stored>) -> anyhow::Result<Vec<Stored>> {
+        let mut lost = Vec::new();
+        for batch in stored.chunks(BATCH) {
+            let ids: Vec<CrashId> = batch.iter().map(|stored| stored.id).collect();
+            let unaccounted = self.facts.unaccounted(&ids).await?;
+            for stored in batch {
+                // Both are in the order of the ids.
+                if unaccounted.binary_search(&stored.id).is_ok() {
+                    lost.push(stored.clone());
+                } else {
+                    self.again.forget(stored.id);
+                }
+            }
         }
         Ok(lost)
     }
 
     /// Publishes ids; false when it is better to go on later.
-    async fn publish(&mut self, lost: Vec<(CrashId, Place)>, now: Timestamp) -> anyhow::Result<bool> {
+    async fn publish(&mut self, lost: Vec<Stored>, now: Timestamp) -> anyhow::Result<bool> {
         for together in lost.chunks(PUBLISHED_TOGETHER) {
             if !self.again.has_room_for(together.len()) {
                 return Ok(false);
             }
             let publisher = &self.publisher;
-            let publishing = together.iter().map(|(id, place)| async move {
-                let place = Some(place.clone());
-                let message = Message { reason: Some(REASON.to_owned()), place, ..Message::new(*id, now) };
-                (*id, publisher.publish(QueueName::Standard, &message).await)
+            let publishing = together.iter().map(|stored| async move {
+                let place = Some(stored.place.clone());
+                let message =
+                    Message { reason: Some(REASON.to_owned()), place, ..Message::new(stored.id, now) };
+                (stored.id, publisher.publish(QueueName::Standard, &message).await)
             });
             let mut go_on = true;
             let mut failed = None;
@@ -188,23 +340,35 @@ impl Sweep {
             tracing::debug!(%crash_id, "still nothing has its result; published once more");
         }
     }
+
+    /// Shows since when crashes may be without a result.
+    async fn tell_age(&self, mark: &SweepMark, terms: &Terms) -> anyhow::Result<()> {
+        let oldest = self.facts.sweep_backlog().await?.oldest;
+        let open = oldest.map_or(mark.swept_until, |oldest| oldest.min(mark.swept_until));
+        let is_behind = open < terms.settled;
+        let age = if is_behind { terms.now.duration_since(open.start()) } else { SignedDuration::ZERO };
+        Metrics::behind(age.unsigned_abs());
+        Ok(())
+    }
 }
 
 /// The crashes that are to be processed, each with its latest place, in the order of their ids; not the erased ones.
-fn accepted(mut frames: Vec<Found>) -> Vec<(CrashId, Place)> {
+fn accepted(mut frames: Vec<Found>) -> Vec<Stored> {
     frames.retain(|frame| frame.id.throttle_digit() == ThrottleDigit::Accept);
     frames.sort_by_key(|frame| (frame.id, std::cmp::Reverse(frame.saved_at)));
     frames.dedup_by_key(|frame| frame.id);
-    frames.into_iter().filter(|frame| !frame.erased).map(|frame| (frame.id, frame.place)).collect()
+    let stored = |frame: Found| Stored {
+        id: frame.id,
+        place: frame.place,
+        since: frame.id.received_at().max(frame.saved_at),
+    };
+    frames.into_iter().filter(|frame| !frame.erased).map(stored).collect()
 }
 
-/// All minutes from one moment to another, the oldest first.
-fn minutes(from: Timestamp, until: Timestamp) -> impl Iterator<Item = Minute> {
-    let next = |minute: &Minute| Some(Minute::of(minute.start().saturating_add(MINUTE).ok()?));
-    std::iter::successors(Some(Minute::of(from)), next).take_while(move |minute| minute.start() <= until)
+/// The end of a minute.
+fn end(minute: Minute) -> Timestamp {
+    minute.start() + SignedDuration::from_secs(60)
 }
-
-const MINUTE: SignedDuration = SignedDuration::from_secs(60);
 
 fn before(now: Timestamp, length: settings::Duration) -> Timestamp {
     now.checked_sub(length.get()).unwrap_or(Timestamp::MIN)
@@ -224,14 +388,6 @@ mod tests {
     }
 
     #[test]
-    fn a_sweep_goes_through_every_minute_of_its_time_and_over_midnight() {
-        let swept: Vec<String> = minutes(at("2026-11-23T23:58:30Z"), at("2026-11-24T00:01:00Z"))
-            .map(|minute| minute.to_string())
-            .collect();
-        assert_eq!(swept, ["20261123/2358", "20261123/2359", "20261124/0000", "20261124/0001"]);
-    }
-
-    #[test]
     fn of_several_frames_the_latest_one_says_where_a_crash_is_and_whether_it_is_erased() {
         let id = |throttle, random: u128| {
             CrashId::new(at("2026-11-23T12:00:00Z"), throttle, random << 32).unwrap()
@@ -246,7 +402,7 @@ mod tests {
             frame(whole, late, "late", false),
             frame(gone, early, "early", false),
         ];
-        let found: Vec<_> = accepted(frames).into_iter().map(|(id, place)| (id, place.segment)).collect();
-        assert_eq!(found, [(whole, "late".to_owned())]);
+        let place = Place { segment: "late".to_owned(), offset: 0 };
+        assert_eq!(accepted(frames), [Stored { id: whole, place, since: at(late) }]);
     }
 }

@@ -21,14 +21,14 @@ use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
 /// Longer than anything here takes on a busy machine.
-const SOON: Duration = Duration::from_secs(30);
+pub(crate) const SOON: Duration = Duration::from_secs(30);
 
 pub(crate) struct Installation {
     pub(crate) config: Sections,
     pub(crate) crashes: CrashStore,
     pub(crate) facts: Facts,
     folder: TempDir,
-    _database: Database,
+    pub(crate) database: Database,
 }
 
 impl Installation {
@@ -45,6 +45,9 @@ impl Installation {
             scheduler: Config {
                 lead_every: Setting::from_millis(200),
                 sweep_every: Setting::from_millis(200),
+                sweep_late_every: Setting::from_millis(200),
+                // The crashes of a test have only just been saved.
+                sweep_after: Setting::from_millis(500),
                 ..Config::default()
             },
             crashstore: store_in(folder.path()),
@@ -64,7 +67,7 @@ impl Installation {
             facts: Facts::connect(&config.facts).await.expect("the database answers"),
             config,
             folder,
-            _database: database,
+            database,
         }
     }
 

@@ -1,37 +1,12 @@
-//! What a sweep remembers from pass to pass: where nothing is left to find, and what it has published.
+//! What a sweep remembers from pass to pass: what it has published. A next leader does without.
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::HashMap;
 
 use crash::{CrashId, Minute};
-use jiff::{SignedDuration, Timestamp};
+use jiff::Timestamp;
 
-/// A crash may come into the store so long after the minute of its id: a slow body, a slow disk.
-const STILL_FILLED: SignedDuration = SignedDuration::from_mins(10);
 /// How many crashes may be published again and still be without a result; some megabytes of memory.
 const MOST: usize = 100_000;
-
-/// Minutes in which every crash has its result, and into which no crash comes any more.
-#[derive(Debug, Default)]
-pub(super) struct CompleteMinutes(BTreeSet<Minute>);
-
-impl CompleteMinutes {
-    /// Every crash that the minute had at `now` has its result.
-    pub(super) fn note(&mut self, minute: Minute, now: Timestamp) {
-        let end = minute.start() + SignedDuration::from_secs(60);
-        if now.duration_since(end) >= STILL_FILLED {
-            self.0.insert(minute);
-        }
-    }
-
-    pub(super) fn has(&self, minute: Minute) -> bool {
-        self.0.contains(&minute)
-    }
-
-    /// Bounds what is remembered to what is swept.
-    pub(super) fn forget_before(&mut self, first: Minute) {
-        self.0 = self.0.split_off(&first);
-    }
-}
 
 /// Crashes that were published again and have no result yet, and when that was.
 #[derive(Debug, Default)]
@@ -57,9 +32,9 @@ impl PublishedAgain {
         self.0.remove(&id);
     }
 
-    /// Bounds what is remembered to what is swept.
-    pub(super) fn forget_before(&mut self, begin: Timestamp) {
-        self.0.retain(|id, _| id.received_at() >= begin);
+    /// All crashes of a minute have their result, or are gone.
+    pub(super) fn forget_minute(&mut self, minute: Minute) {
+        self.0.retain(|id, _| id.minute() != minute);
     }
 }
 
@@ -71,33 +46,6 @@ mod tests {
 
     fn at(text: &str) -> Timestamp {
         text.parse().unwrap()
-    }
-
-    fn minute(text: &str) -> Minute {
-        text.parse().unwrap()
-    }
-
-    #[test]
-    fn a_minute_into_which_crashes_may_still_come_is_never_complete() {
-        let mut complete = CompleteMinutes::default();
-        complete.note(minute("20261123/1200"), at("2026-11-23T12:10:59Z"));
-        assert!(!complete.has(minute("20261123/1200")));
-        complete.note(minute("20261123/1200"), at("2026-11-23T12:11:00Z"));
-        assert!(complete.has(minute("20261123/1200")));
-        // A clock that was set back.
-        complete.note(minute("20261123/1300"), at("2026-11-23T12:11:00Z"));
-        assert!(!complete.has(minute("20261123/1300")));
-    }
-
-    #[test]
-    fn minutes_that_are_not_swept_any_more_are_forgotten() {
-        let mut complete = CompleteMinutes::default();
-        let [old, first] = ["20261122/2359", "20261123/0000"].map(minute);
-        for minute in [old, first] {
-            complete.note(minute, at("2026-11-23T12:00:00Z"));
-        }
-        complete.forget_before(first);
-        assert!(!complete.has(old) && complete.has(first));
     }
 
     #[test]
@@ -115,7 +63,9 @@ mod tests {
         assert!(!again.note(id, late));
         again.forget(id);
         assert!(again.note(id, late));
-        again.forget_before(at("2026-11-23T12:00:01Z"));
+        again.forget_minute("20261123/1159".parse().unwrap());
+        assert!(!again.is_due(id, late, pause));
+        again.forget_minute(id.minute());
         assert!(again.is_due(id, late, pause));
     }
 
