@@ -49,6 +49,13 @@ pub struct Erased {
     pub bytes: u64,
 }
 
+impl std::ops::AddAssign for Erased {
+    fn add_assign(&mut self, more: Self) {
+        self.frames += more.frames;
+        self.bytes += more.bytes;
+    }
+}
+
 impl LocalStore {
     /// Erases all frames of a crash in all areas, durably: the private annotations first.
     pub(crate) fn erase(&self, id: CrashId) -> Result<Erased, Error> {

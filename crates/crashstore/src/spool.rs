@@ -135,30 +135,36 @@ impl SpoolingWriter {
     /// Then nothing may be promised to the client: neither took it, or the crash can be saved nowhere.
     pub async fn save(&self, crash: &RawCrash) -> Result<Saved, Error> {
         let Some(spool) = &self.spool else { return self.writer.save_raw(crash).await.map(Saved::Stored) };
-        let why = if spool.breaker.admits(Instant::now()) {
-            match self.save_in_time(crash).await {
-                Ok(place) => {
-                    spool.breaker.succeeded();
-                    return Ok(Saved::Stored(place));
-                }
+        let mut why = None;
+        if spool.breaker.admits(Instant::now()) {
+            match self.save_in_time(spool, crash).await {
+                Ok(place) => return Ok(Saved::Stored(place)),
                 Err(error) if error.is_of_the_crash() => return Err(error),
-                Err(error) => {
-                    spool.breaker.failed(Instant::now(), &error);
-                    Some(error)
-                }
+                Err(error) => why = Some(error),
             }
-        } else {
-            None
-        };
-        spool.save(crash).await?;
-        Ok(Saved::Spooled { why })
+        }
+        match spool.save(crash).await {
+            Ok(()) => Ok(Saved::Spooled { why }),
+            // The store was left alone for a moment in which it may have come back.
+            Err(error) if why.is_none() && !error.is_of_the_crash() => {
+                self.save_in_time(spool, crash).await.map(Saved::Stored).map_err(|_| error)
+            }
+            Err(error) => Err(error),
+        }
     }
 
-    async fn save_in_time(&self, crash: &RawCrash) -> Result<Place, Error> {
+    /// Saves in the store, and tells the breaker how that went.
+    async fn save_in_time(&self, spool: &Spool, crash: &RawCrash) -> Result<Place, Error> {
         let deadline = self.timeout;
-        tokio::time::timeout(deadline, self.writer.save_raw(crash)).await.unwrap_or_else(|_| {
+        let saved = tokio::time::timeout(deadline, self.writer.save_raw(crash)).await.unwrap_or_else(|_| {
             Err(Error::TimedOut { doing: format!("saving crash {}", crash.id()), deadline })
-        })
+        });
+        match &saved {
+            Ok(_) => spool.breaker.succeeded(),
+            Err(error) if error.is_of_the_crash() => {}
+            Err(error) => spool.breaker.failed(Instant::now(), error),
+        }
+        saved
     }
 
     /// Waits until everything that was accepted is durable and answered; what is in the spool stays there.

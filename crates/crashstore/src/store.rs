@@ -19,6 +19,8 @@ const BULK_DEADLINE: Duration = Duration::from_secs(600);
 #[derive(Debug, Clone)]
 pub struct CrashStore {
     backend: Backend,
+    /// The spool of this machine: what is erased must not come back from there.
+    spool: Option<LocalStore>,
 }
 
 #[derive(Debug, Clone)]
@@ -45,7 +47,7 @@ impl CrashStore {
         } else {
             Backend::Local(LocalStore::open(&config.path, config, limit)?)
         };
-        Ok(Self { backend })
+        Ok(Self { backend, spool: config.spool_folder().map(|path| LocalStore::reader(&path)) })
     }
 
     /// Opens a writer under a stable name, which every start of one daemon should use again: letters, digits, `.`,
@@ -223,18 +225,23 @@ impl CrashStore {
         }
     }
 
-    /// Erases all that there is of a crash in all areas, durably: the private annotations first.
+    /// Erases all that there is of a crash in all areas, durably: the private annotations first. What waits for it in the
+    /// spool of this machine goes too, and first, for it would be moved into the store; the spools of other machines are
+    /// out of reach.
     ///
     /// # Errors
     /// When it was not all done. Call it again: what is erased stays erased.
     pub async fn erase(&self, id: CrashId) -> Result<Erased, Error> {
-        match &self.backend {
-            Backend::Local(local) => {
-                let erase = move |local: &LocalStore| local.erase(id);
-                local.blocking("erasing a crash", READ_DEADLINE, erase).await
-            }
-            Backend::Objects(objects) => objects.erase(id).await,
+        let erase = move |local: &LocalStore| local.erase(id);
+        let mut erased = Erased::default();
+        if let Some(spool) = &self.spool {
+            erased += spool.blocking("erasing a crash from the spool", READ_DEADLINE, erase).await?;
         }
+        erased += match &self.backend {
+            Backend::Local(local) => local.blocking("erasing a crash", READ_DEADLINE, erase).await?,
+            Backend::Objects(objects) => objects.erase(id).await?,
+        };
+        Ok(erased)
     }
 
     /// Takes all that an area has of a day: segments are unlinked, objects deleted. A day that is not there frees

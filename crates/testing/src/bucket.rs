@@ -18,6 +18,10 @@ use crate::{S3, namespace, variable};
 /// How long the emulator may take for anything.
 const TIMEOUT: Duration = Duration::from_secs(30);
 
+/// Somebody's; the emulator verifies no signature.
+const AUTHORIZATION: &str = "AWS4-HMAC-SHA256 Credential=tests/20260101/us-east-1/s3/aws4_request, \
+                             SignedHeaders=host, Signature=0";
+
 /// A bucket that no other test uses.
 #[derive(Debug)]
 pub struct Bucket {
@@ -80,7 +84,8 @@ impl Bucket {
             let (name, length) = (&self.name, body.len());
             write!(
                 stream,
-                "{method} /{name}{path} HTTP/1.1\r\nHost: {address}\r\nContent-Length: {length}\r\nConnection: close\r\n\r\n"
+                "{method} /{name}{path} HTTP/1.1\r\nHost: {address}\r\nAuthorization: {AUTHORIZATION}\r\n\
+                 Content-Length: {length}\r\nConnection: close\r\n\r\n"
             )?;
             stream.write_all(body)?;
             let mut answer = String::new();
@@ -108,8 +113,26 @@ struct Plan {
     per_mille: AtomicU64,
     /// How much later each answer comes, in milliseconds.
     delay: AtomicU64,
-    chance: Mutex<u64>,
+    chance: Mutex<Chance>,
     spoilt: AtomicU64,
+}
+
+/// Draws which requests are spoilt, and how.
+#[derive(Debug)]
+struct Chance {
+    state: u64,
+    /// How many requests are left of the share that has one that is spoilt, and how many come after that one.
+    left: u64,
+    until: u64,
+}
+
+impl Chance {
+    fn draw(&mut self, below: u64) -> u64 {
+        self.state ^= self.state << 13;
+        self.state ^= self.state >> 7;
+        self.state ^= self.state << 17;
+        (self.state >> 16) % below
+    }
 }
 
 /// What becomes of a request.
@@ -137,7 +160,11 @@ impl FaultyHttp {
             server: address_of(server),
             per_mille: AtomicU64::new(0),
             delay: AtomicU64::new(0),
-            chance: Mutex::new(seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1),
+            chance: Mutex::new(Chance {
+                state: seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1,
+                left: 0,
+                until: 0,
+            }),
             spoilt: AtomicU64::new(0),
         });
         let shared = Arc::clone(&plan);
@@ -176,16 +203,21 @@ impl FaultyHttp {
 }
 
 impl Plan {
+    /// Of so many requests as have one that is spoilt, one is drawn.
     fn fate(&self) -> Fate {
-        let mut state = self.chance.lock().unwrap_or_else(PoisonError::into_inner);
-        *state ^= *state << 13;
-        *state ^= *state >> 7;
-        *state ^= *state << 17;
-        if *state % 1000 >= self.per_mille.load(Ordering::Relaxed) {
+        let mut chance = self.chance.lock().unwrap_or_else(PoisonError::into_inner);
+        let Some(share) = 1000_u64.checked_div(self.per_mille.load(Ordering::Relaxed)) else {
+            return Fate::Well;
+        };
+        if chance.left == 0 {
+            (chance.left, chance.until) = (share, chance.draw(share));
+        }
+        chance.left -= 1;
+        if chance.left != chance.until {
             return Fate::Well;
         }
         self.spoilt.fetch_add(1, Ordering::Relaxed);
-        match (*state >> 32) % 4 {
+        match chance.draw(4) {
             0 => Fate::Refused,
             1 => Fate::Denied,
             2 => Fate::CutRequest,
