@@ -24,13 +24,16 @@ use jiff::Timestamp;
 use serde_json::Value;
 use support::{
     printed,
-    role::{Installation, SOON},
+    role::{Installation, SOON, get},
     stderr, stdout,
 };
-use testing::{Proxy, amqp_url, eventually_blocking, report};
+use testing::{Bucket, Proxy, amqp_url, eventually_blocking, report};
 
 /// An id of a crash that nobody has sent.
 const UNKNOWN: &str = "0b4d3a6e-72c1-4f0b-8a57-3c9d50261123";
+
+/// And one of a day whose crashes have expired.
+const LONG_AGO: &str = "0b4d3a6e-72c1-4f0b-8a57-3c9d50200229";
 
 fn text(value: &Value) -> &str {
     value.as_str().unwrap_or_default()
@@ -74,6 +77,43 @@ fn a_crash_is_followed_from_the_journal_through_the_queue_to_its_fact() {
 }
 
 #[test]
+fn a_crash_in_the_spool_is_found_by_every_form_of_its_id_and_goes_on_when_the_store_is_back() {
+    let mut installation = Installation::new("spooled", None, &amqp_url());
+    let bucket = Bucket::create("where_spooled");
+    let spool = installation.dir.path().join("spool").to_str().unwrap().to_owned();
+    for (key, value) in [
+        ("URL", bucket.url().as_str()),
+        ("ALLOW_HTTP", "true"),
+        ("KEY_ID", "tests"),
+        ("KEY", "tests"),
+        ("REGION", "us-east-1"),
+        ("SPOOL", &spool),
+        ("TIMEOUT", "1s"),
+        ("RETRIES", "0"),
+        // Nobody listens there.
+        ("ENDPOINT", "http://127.0.0.1:1"),
+    ] {
+        installation.set(&format!("CRASHMILL__CRASHSTORE__{key}"), value);
+    }
+    let id = installation.submit();
+    let known = installation.whereabouts(&id);
+    assert_eq!(known["state"], "spooled", "{known}");
+    assert!(text(&known["next"]).contains("in the spool of node-1 for the object store"), "{known}");
+    assert!(text(&known["errors"][0]).contains("the crash store could not be asked"), "{known}");
+    assert_eq!(installation.whereabouts(text(&known["short_id"]))["crash_id"], id.as_str());
+    assert_eq!(installation.json(&["status", "--json"])["spool"]["crashes"], 1);
+
+    installation.set("CRASHMILL__CRASHSTORE__ENDPOINT", bucket.endpoint());
+    let collector = installation.start("collector");
+    let known = installation.until(&id, "queued");
+    assert_eq!(known["errors"], Value::Array(vec![]), "{known}");
+    let processor = installation.start("processor");
+    installation.until(&id, "processed");
+    assert_eq!(installation.json(&["status", "--json"])["spool"]["crashes"], 0);
+    assert!(processor.stop().success() && collector.stop().success());
+}
+
+#[test]
 fn a_crash_whose_id_got_nowhere_is_stored_and_the_sweep_is_what_comes_next() {
     let mut installation = Installation::new("nowhere", None, &amqp_url());
     let id = written(&installation, ThrottleDigit::Accept);
@@ -95,7 +135,7 @@ fn a_crash_whose_id_got_nowhere_is_stored_and_the_sweep_is_what_comes_next() {
 }
 
 #[test]
-fn a_deferred_crash_an_erased_one_and_one_that_nobody_sent_are_told_apart() {
+fn a_deferred_crash_an_erased_one_an_expired_one_and_one_that_nobody_sent_are_told_apart() {
     let installation = Installation::new("apart", None, &amqp_url());
     let [deferred, erased] =
         [ThrottleDigit::Defer, ThrottleDigit::Accept].map(|digit| written(&installation, digit));
@@ -106,6 +146,7 @@ fn a_deferred_crash_an_erased_one_and_one_that_nobody_sent_are_told_apart() {
         (deferred.to_string(), "deferred", "nothing: it was deferred"),
         (erased.to_string(), "erased", "nothing: it was erased"),
         (UNKNOWN.to_owned(), "unknown", "nothing: no place has a trace"),
+        (LONG_AGO.to_owned(), "expired", "nothing: crashes of its day have expired, they are kept for 182d"),
     ] {
         let known = installation.whereabouts(&id);
         assert_eq!(known["state"], state, "{known}");
@@ -124,7 +165,7 @@ fn a_crash_that_is_tried_again_says_why_where_and_when_and_ends_without_its_stac
     let servers = format!("['http://{}/']", silent.local_addr().unwrap());
     installation.set("CRASHMILL__SYMBOLS__SERVERS", &servers);
     installation.set("CRASHMILL__STACKWALK__DEADLINE", "500ms");
-    installation.set("CRASHMILL__QUEUE__RETRY_DELAYS", "['2s']");
+    installation.set("CRASHMILL__QUEUE__RETRY_DELAYS", "['4s']");
     let id = installation.submit();
 
     let processor = installation.start("processor");
@@ -134,7 +175,7 @@ fn a_crash_that_is_tried_again_says_why_where_and_when_and_ends_without_its_stac
     assert!(text(&known["next"]).starts_with("attempt 2 "), "{known}");
     let times = ["at", "due_at"].map(|key| text(&failed[key]).parse::<Timestamp>().unwrap());
     let delay = times[1].duration_since(times[0]).as_secs_f64();
-    assert!((2.0..=3.1).contains(&delay), "{delay} s, half as long again by chance");
+    assert!((4.0..=6.1).contains(&delay), "{delay} s, half as long again by chance");
 
     let known = installation.until(&id, "processed");
     assert_eq!(known["fact"]["dumps"][0]["walk_status"], "timed_out", "{known}");
@@ -278,7 +319,7 @@ fn status_says_how_far_behind_a_stopped_fleet_is_and_how_a_running_one_gets_on()
     const CRASHES: u64 = 30;
     let mut installation = Installation::new("behind", None, &amqp_url());
     installation.set("CRASHMILL__SCHEDULER__BACKLOG_EVERY", "500ms");
-    let scheduler = installation.start("scheduler");
+    let (scheduler, metrics) = installation.start_with_metrics("scheduler");
     let collector = installation.start("collector");
     for _ in 0..CRASHES {
         collector.submit();
@@ -301,7 +342,15 @@ fn status_says_how_far_behind_a_stopped_fleet_is_and_how_a_running_one_gets_on()
     let people = stdout(&installation.crashmill(&["status"]));
     assert!(people.contains("no ETA: no processor is there"), "{people}");
 
-    let processor = installation.start("processor");
+    eventually_blocking(SOON, || {
+        let metrics = get(metrics, "/metrics");
+        let line = metrics.lines().find(|line| {
+            line.starts_with("crashmill_scheduler_queue_depth{") && line.contains("queue=\"standard\"")
+        })?;
+        line.ends_with(&format!(" {CRASHES}")).then_some(())
+    });
+
+    let (processor, health) = installation.start_with_metrics("processor");
     let status = eventually_blocking(SOON, || {
         let status = installation.json(&["status", "--json"]);
         let nodes = status["nodes"].as_array().unwrap();
@@ -315,6 +364,9 @@ fn status_says_how_far_behind_a_stopped_fleet_is_and_how_a_running_one_gets_on()
     assert!(status["jobs"].as_array().unwrap().iter().any(|job| job["job"] == "backlog"), "{status}");
     let people = stdout(&installation.crashmill(&["status"]));
     assert!(people.contains("processor        node-1 ("), "{people}");
+
+    // The line that systemd shows is on the health page too.
+    assert!(get(health, "/__heartbeat__").contains("backlog"), "{}", get(health, "/__heartbeat__"));
 
     // Who ends says so.
     assert!(processor.stop().success());

@@ -36,7 +36,7 @@ pub use config::Config;
 pub use transform::{Circumstances, is_minidump, transform};
 
 use crate::{
-    patience::{Look, Patience, chain},
+    patience::{GIVE_UP_AFTER, Look, Patience, chain},
     process::{Processor, Waits},
     report::{Reporter, Tally},
     saver::Saver,
@@ -166,6 +166,7 @@ fn waits(
             dependency,
             valve: consumer.valve(),
             longest_pause: ctx.config.processor.longest_pause.get(),
+            give_up_after: GIVE_UP_AFTER,
             shutdown: ctx.shutdown.clone(),
             look,
             looking: Arc::default(),

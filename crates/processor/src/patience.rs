@@ -21,7 +21,7 @@ use tokio_util::sync::CancellationToken;
 /// The first pause; it doubles up to the longest.
 const FIRST_PAUSE: Duration = Duration::from_millis(200);
 /// How long one crash waits. RabbitMQ takes a delivery for forgotten after 30 minutes.
-const GIVE_UP_AFTER: Duration = Duration::from_secs(10 * 60);
+pub(crate) const GIVE_UP_AFTER: Duration = Duration::from_secs(10 * 60);
 
 /// A look whether something is back; else why not.
 pub(crate) type Look =
@@ -36,6 +36,8 @@ pub(crate) struct Patience {
     /// Lets no new crash in while something is down.
     pub(crate) valve: Valve,
     pub(crate) longest_pause: Duration,
+    /// How long one crash waits: [`GIVE_UP_AFTER`].
+    pub(crate) give_up_after: Duration,
     pub(crate) shutdown: CancellationToken,
     pub(crate) look: Look,
     /// Whether somebody looks already.
@@ -86,7 +88,7 @@ impl Patience {
                 }
             };
             self.is_down(chain(&error));
-            if since.elapsed() > GIVE_UP_AFTER {
+            if since.elapsed() > self.give_up_after {
                 return Err(Ended::InVain { what: self.name });
             }
             tokio::select! {
@@ -154,4 +156,84 @@ pub(crate) fn chain(error: &dyn std::error::Error) -> String {
         source = cause.source();
     }
     text
+}
+
+#[cfg(test)]
+mod tests {
+    use std::{io, sync::atomic::AtomicUsize};
+
+    use daemon::Need;
+    use queue::{Consumer, Prefetch};
+
+    use super::*;
+
+    const SOON: Duration = Duration::from_secs(20);
+
+    /// A consumer of a broker that is not there, and a wait whose looks find what `is_back` says.
+    async fn patience(is_back: Arc<AtomicBool>) -> (Consumer, Patience) {
+        let config =
+            queue::Config { url: "amqp://127.0.0.1:1/%2f".parse().unwrap(), ..queue::Config::default() };
+        let shutdown = CancellationToken::new();
+        let prefetch = Prefetch { workers: 1, unsaved: 0 };
+        let consumer = Consumer::start(&config, prefetch, shutdown.clone()).await.unwrap();
+        let look: Look = Arc::new(move || {
+            let is_back = is_back.load(Ordering::Acquire);
+            Box::pin(async move { if is_back { Ok(()) } else { Err("still down".to_owned()) } })
+        });
+        let patience = Patience {
+            name: "database",
+            dependency: daemon::Context::bare("processor", ()).health.dependency("database", Need::Required),
+            valve: consumer.valve(),
+            longest_pause: Duration::from_millis(20),
+            give_up_after: Duration::from_millis(300),
+            shutdown,
+            look,
+            looking: Arc::default(),
+        };
+        (consumer, patience)
+    }
+
+    fn down() -> io::Error {
+        io::Error::from(io::ErrorKind::ConnectionRefused)
+    }
+
+    #[tokio::test]
+    async fn a_crash_is_put_off_in_a_long_outage_and_none_is_taken_until_a_look_finds_its_end() {
+        let is_back = Arc::new(AtomicBool::new(false));
+        let (_consumer, patience) = patience(is_back.clone()).await;
+
+        let ended = patience.run(async || Err::<(), _>(down()), |_| true).await;
+        assert!(matches!(ended, Err(Ended::InVain { what: "database" })), "{ended:?}");
+        assert_eq!(patience.valve.reasons(), ["database"]);
+
+        is_back.store(true, Ordering::Release);
+        testing::eventually(SOON, async || patience.valve.reasons().is_empty().then_some(())).await;
+        // The next outage is looked into anew.
+        is_back.store(false, Ordering::Release);
+        let ended = patience.run(async || Err::<(), _>(down()), |_| true).await;
+        assert!(matches!(ended, Err(Ended::InVain { .. })), "{ended:?}");
+        is_back.store(true, Ordering::Release);
+        testing::eventually(SOON, async || patience.valve.reasons().is_empty().then_some(())).await;
+    }
+
+    #[tokio::test]
+    async fn what_is_back_but_refuses_lets_other_crashes_in_again() {
+        let (_consumer, patience) = patience(Arc::default()).await;
+        let tries = AtomicUsize::new(0);
+        let refused = async || match tries.fetch_add(1, Ordering::AcqRel) {
+            0 | 1 => Err::<(), _>(down()),
+            _ => Err(io::Error::from(io::ErrorKind::InvalidData)),
+        };
+        let ended = patience.run(refused, |error| error.kind() == io::ErrorKind::ConnectionRefused).await;
+        assert!(matches!(ended, Err(Ended::Failed(_))), "{ended:?}");
+        assert!(patience.valve.reasons().is_empty());
+    }
+
+    #[tokio::test]
+    async fn a_wait_ends_when_the_processor_stops() {
+        let (_consumer, patience) = patience(Arc::default()).await;
+        let wait = patience.run(async || Err::<(), _>(down()), |_| true);
+        patience.shutdown.cancel();
+        assert!(matches!(wait.await, Err(Ended::Stopping)));
+    }
 }

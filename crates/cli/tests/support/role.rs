@@ -2,7 +2,8 @@
 
 use std::{
     fs::{self, File},
-    net::{SocketAddr, TcpListener},
+    io::{self, Read, Write},
+    net::{SocketAddr, TcpListener, TcpStream},
     path::{Path, PathBuf},
     process::{Child, ExitStatus, Output, Stdio},
     time::Duration,
@@ -61,6 +62,15 @@ impl Installation {
     pub(crate) fn set(&mut self, name: &str, value: &str) {
         self.settings.retain(|(known, _)| known != name);
         self.settings.push(setting(name, value));
+    }
+
+    /// Starts a role that serves its metrics and its health here, and waits until it does its work.
+    pub(crate) fn start_with_metrics(&mut self, name: &str) -> (Role, SocketAddr) {
+        let address = free_address();
+        self.set("CRASHMILL__DAEMON__METRICS_LISTEN", &address.to_string());
+        let role = self.start(name);
+        self.settings.retain(|(known, _)| known != "CRASHMILL__DAEMON__METRICS_LISTEN");
+        (role, address)
     }
 
     /// Starts a role and waits until it does its work.
@@ -170,6 +180,19 @@ impl Drop for Role {
             drop(self.process.wait());
         }
     }
+}
+
+/// What a role answers at its own port.
+pub(crate) fn get(address: SocketAddr, path: &str) -> String {
+    let asking = || -> io::Result<String> {
+        let mut stream = TcpStream::connect(address)?;
+        stream.set_read_timeout(Some(END))?;
+        write!(stream, "GET {path} HTTP/1.1\r\nHost: {address}\r\nConnection: close\r\n\r\n")?;
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer)?;
+        Ok(answer)
+    };
+    asking().expect("a role answers")
 }
 
 fn logged(path: &Path) -> String {

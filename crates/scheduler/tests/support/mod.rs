@@ -99,16 +99,21 @@ impl Installation {
 
     /// Saves a fact as a processor does.
     pub(crate) async fn process(&self, id: CrashId) {
-        let at = id.received_at();
-        let processed: ProcessedCrash = serde_json::from_value(serde_json::json!({
-            "format": PROCESSED_FORMAT, "crash_id": id, "submitted_at": at, "started_at": at, "completed_at": at,
-            "attempt": 1, "node": "node-1", "ruleset": "", "success": true, "throttle": "accept",
-            "sample_rate": 1.0, "signature": "main",
-        }))
-        .expect("it is a processed crash");
-        let saved = self.facts.save(&[CrashFact::of(&processed)]).await.expect("the database takes it");
+        let saved = self.facts.save(&[fact(id)]).await.expect("the database takes it");
         assert_eq!(saved.inserted, 1);
     }
+}
+
+/// The fact of a crash in which there is little.
+pub(crate) fn fact(id: CrashId) -> CrashFact {
+    let at = id.received_at();
+    let processed: ProcessedCrash = serde_json::from_value(serde_json::json!({
+        "format": PROCESSED_FORMAT, "crash_id": id, "submitted_at": at, "started_at": at, "completed_at": at,
+        "attempt": 1, "node": "node-1", "ruleset": "", "success": true, "throttle": "accept",
+        "sample_rate": 1.0, "signature": "main",
+    }))
+    .expect("it is a processed crash");
+    CrashFact::of(&processed)
 }
 
 fn store_in(folder: &Path) -> crashstore::Config {

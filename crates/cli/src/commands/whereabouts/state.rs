@@ -20,6 +20,7 @@ pub(super) enum State {
     Processed,
     Dead,
     Deferred,
+    Expired,
     Erased,
     Unknown,
 }
@@ -50,6 +51,7 @@ impl State {
             Self::Processed => "processed",
             Self::Dead => "dead",
             Self::Deferred => "deferred",
+            Self::Expired => "expired",
             Self::Erased => "erased",
             Self::Unknown => "unknown",
         }
@@ -83,9 +85,8 @@ impl State {
             return Standing { uncertain: Some(STORE_SILENT), ..standing };
         }
         if known.frames(Area::Raw).next().is_none() {
-            let next =
-                "nothing: no place has a trace of it, so it was never answered, or has expired".to_owned();
-            return certain(Self::Unknown, next);
+            let uncertain = known.database_is_silent.then_some(DATABASE_SILENT);
+            return Standing { uncertain, ..without_a_trace(id, config, now) };
         }
         if !known.is_there(Area::Raw) {
             return certain(Self::Erased, "nothing: it was erased".to_owned());
@@ -94,6 +95,20 @@ impl State {
         let standing = under_way(id, known, config, now);
         Standing { uncertain: standing.uncertain.or(uncertain), ..standing }
     }
+}
+
+/// Of a crash that is nowhere.
+fn without_a_trace(id: CrashId, config: &Config, now: Timestamp) -> Standing {
+    let (state, next) = if config.retention.is_expired(Area::Raw, id, now) {
+        let kept = config.retention.raw;
+        (State::Expired, format!("nothing: crashes of its day have expired, they are kept for {kept}"))
+    } else {
+        (
+            State::Unknown,
+            "nothing: no place has a trace of it, so it was never answered, or not here".to_owned(),
+        )
+    };
+    Standing { state, next, uncertain: None }
 }
 
 /// Of a crash that is stored and has no result.
