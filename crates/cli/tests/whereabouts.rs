@@ -324,9 +324,9 @@ fn status_says_how_far_behind_a_stopped_fleet_is_and_how_a_running_one_gets_on()
     for _ in 0..CRASHES {
         collector.submit();
     }
+    let name = format!("{}.standard", installation.namespace);
     let standard = |status: &Value| -> Value {
         let queues = status["queues"].as_array().unwrap();
-        let name = format!("{}.standard", installation.namespace);
         queues.iter().find(|queue| queue["name"] == name.as_str()).unwrap().clone()
     };
     // The scheduler has seen them wait.
