@@ -10,6 +10,7 @@ use crate::{Error, Facts, statement::On};
 
 const FACT: &str = include_str!("sql/fact.sql");
 const DUMPS: &str = include_str!("sql/dumps.sql");
+const IS_ERASED: &str = "SELECT EXISTS (SELECT FROM erased_crash WHERE crash_day = $1 AND crash_id = $2)";
 const COUNT: &str = "SELECT count(*) FROM fact_crash WHERE crash_day = $1";
 
 /// The facts of one crash, for people to read.
@@ -122,6 +123,16 @@ impl Facts {
         };
         let dumps = on.query("reading a crash's dumps", DUMPS, &key).await?;
         Ok(Some(fact_row(crash_id, fact, dumps.iter().map(dump_row).collect())))
+    }
+
+    /// Whether a crash is erased, or is to be.
+    ///
+    /// # Errors
+    /// When the database does not answer.
+    pub async fn is_erased(&self, crash_id: CrashId) -> Result<bool, Error> {
+        let key = [(&crash_id.day() as _, Type::DATE), (&crash_id.uuid() as _, Type::UUID)];
+        let rows = self.ask("asking whether a crash is erased", IS_ERASED, &key).await?;
+        Ok(rows.first().is_some_and(|row| row.get(0)))
     }
 
     /// How many crashes of a day have facts.

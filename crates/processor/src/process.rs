@@ -126,6 +126,10 @@ impl Processor {
         if frames.iter().any(|frame| frame.area == Area::Raw && frame.erased) {
             return Ok(());
         }
+        // An object store keeps no trace of what was erased.
+        if self.waits.database.run(|| self.facts.is_erased(id), facts::Error::is_transient).await? {
+            return Ok(());
+        }
         let fact = self.waits.database.run(|| self.facts.fact(id), facts::Error::is_transient).await?;
         fact.map(drop).ok_or(Failure::NotInStore)
     }

@@ -362,7 +362,7 @@ impl<'a> Retrying<'a> {
     async fn publish(&mut self, broker: &Direct, letters: Vec<Letter>) -> anyhow::Result<()> {
         let mut there = Vec::new();
         for letter in letters {
-            match why_not(&self.crashes, letter.letter.crash_id).await? {
+            match why_not(&self.crashes, &self.facts, letter.letter.crash_id).await? {
                 Some(why) => self.leave(letter.letter.crash_id, why),
                 None => there.push(letter),
             }
@@ -390,7 +390,10 @@ impl<'a> Retrying<'a> {
 }
 
 /// Why a dead crash cannot be tried again.
-async fn why_not(crashes: &CrashStore, id: CrashId) -> anyhow::Result<Option<&'static str>> {
+async fn why_not(crashes: &CrashStore, facts: &Facts, id: CrashId) -> anyhow::Result<Option<&'static str>> {
+    if facts.is_erased(id).await? {
+        return Ok(Some("it was erased"));
+    }
     let frames = crashes.find(id).await.with_context(|| format!("looking for {id} in the crash store"))?;
     let raw: Vec<_> = frames.iter().filter(|frame| frame.area == Area::Raw).collect();
     Ok(if raw.is_empty() {

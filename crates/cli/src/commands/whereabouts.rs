@@ -92,6 +92,8 @@ struct Known {
     spooled: bool,
     /// Its frames in the crash store.
     store: Vec<StoredFrame>,
+    /// Whether somebody had it erased; that may still be under way.
+    erased: bool,
     fact: Option<FactRow>,
     /// What its fact lacks.
     #[serde(skip_serializing_if = "Vec::is_empty")]
@@ -158,6 +160,7 @@ impl Whereabouts {
             journal: None,
             spooled: false,
             store: vec![],
+            erased: false,
             fact: None,
             degraded: vec![],
             dead_letter: None,
@@ -272,6 +275,7 @@ fn chain(error: &dyn std::error::Error) -> String {
 impl Known {
     async fn ask_database(&mut self, id: CrashId, facts: &Result<Facts, facts::Error>) -> anyhow::Result<()> {
         let facts = facts.as_ref().map_err(|error| anyhow::anyhow!("{}", chain(error)))?;
+        self.erased = facts.is_erased(id).await?;
         self.fact = facts.fact(id).await?;
         self.degraded = facts.degraded(id).await?;
         self.dead_letter = facts.letter(id).await?;

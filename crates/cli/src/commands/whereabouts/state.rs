@@ -63,6 +63,12 @@ impl State {
     /// the database is silent, the processed crash in the store stands for its fact.
     pub(super) fn of(id: CrashId, known: &Known, config: &Config, now: Timestamp) -> Standing {
         let certain = |state, next: String| Standing { state, next, uncertain: None };
+        if known.erased {
+            return certain(
+                Self::Erased,
+                "nothing: it was erased; what is left of it is on its way out".to_owned(),
+            );
+        }
         if known.fact.is_some() {
             return certain(Self::Processed, after_its_fact(&known.degraded, known, now));
         }
