@@ -91,6 +91,10 @@ pub(crate) enum Command {
     /// Look into the crash store
     #[command(subcommand, after_help = commands::store::EXAMPLES)]
     Store(commands::store::Command),
+    /// Erase crashes, or all crashes of an installation, from everywhere
+    Erase(commands::erase::Args),
+    /// Drop what is past its retention, or forecast it
+    Expire(commands::expire::Args),
     /// Add symbol files
     #[command(subcommand, after_help = commands::symbols::EXAMPLES)]
     Symbols(commands::symbols::Command),

@@ -1,8 +1,11 @@
 //! One file a command.
 
+mod check;
 pub(crate) mod config;
 pub(crate) mod dead;
 pub(crate) mod doctor;
+pub(crate) mod erase;
+pub(crate) mod expire;
 pub(crate) mod migrate;
 pub(crate) mod process;
 pub(crate) mod roles;

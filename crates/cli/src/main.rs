@@ -10,6 +10,7 @@ mod commands;
 mod config;
 mod id;
 mod print;
+mod progress;
 mod standalone;
 
 use std::process::ExitCode;
@@ -45,6 +46,8 @@ fn main() -> ExitCode {
         Command::Dead(command) => commands::dead::run(&place, &command),
         Command::Doctor(args) => commands::doctor::run(&place, &args),
         Command::Store(command) => commands::store::run(&place, &command),
+        Command::Erase(args) => commands::erase::run(&place, &args),
+        Command::Expire(args) => commands::expire::run(&place, &args),
         Command::Symbols(command) => commands::symbols::run(&place, &command),
         Command::Sql(args) => commands::sql::run(&place, &args),
         Command::Migrate(args) => commands::migrate::run(&place, &args),

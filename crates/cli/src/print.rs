@@ -26,6 +26,22 @@ pub(crate) fn is_coloured() -> bool {
     io::stdout().is_terminal() && std::env::var_os("NO_COLOR").is_none()
 }
 
+/// A number of bytes for people: three digits and a unit.
+#[expect(clippy::cast_precision_loss, reason = "three digits are shown")]
+pub(crate) fn size(bytes: u64) -> String {
+    let mut scaled = bytes as f64;
+    let mut units = ["B", "KiB", "MiB", "GiB", "TiB"].into_iter();
+    let mut unit = units.next().unwrap_or_default();
+    for larger in units {
+        if scaled < 1000.0 {
+            break;
+        }
+        scaled /= 1024.0;
+        unit = larger;
+    }
+    if unit == "B" || scaled >= 100.0 { format!("{scaled:.0} {unit}") } else { format!("{scaled:.1} {unit}") }
+}
+
 /// A bold text where a terminal shows it.
 pub(crate) fn bold(text: &str) -> String {
     if is_coloured() { text.bold().to_string() } else { text.to_owned() }
@@ -120,5 +136,19 @@ fn source(file: Option<&str>, line: Option<u32>) -> String {
         (Some(file), Some(line)) => format!("  {file}:{line}"),
         (Some(file), None) => format!("  {file}"),
         (None, _) => String::new(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::size;
+
+    #[test]
+    fn sizes_have_three_digits_and_a_unit() {
+        for (bytes, text) in
+            [(0, "0 B"), (999, "999 B"), (1536, "1.5 KiB"), (300 << 20, "300 MiB"), (5 << 40, "5.0 TiB")]
+        {
+            assert_eq!(size(bytes), text);
+        }
     }
 }

@@ -66,6 +66,7 @@
 
 mod appender;
 mod commit;
+mod compact;
 mod config;
 mod content;
 mod disk;
@@ -87,12 +88,15 @@ pub mod space;
 mod spool;
 mod store;
 mod tail;
+mod upkeep;
+mod usage;
 mod writer;
 
 // The crashes of the tests are those of `tests/support`, which knows the crate by its name.
 #[cfg(test)]
 extern crate self as crashstore;
 
+pub use compact::{Compacted, CompactionOrder};
 pub use config::Config;
 pub use erase::Erased;
 pub use error::Error;
@@ -103,3 +107,4 @@ pub use save::Writer;
 pub use spool::{Mover, Passed, Saved, SpoolDepth, SpoolingWriter, spool_depth, spooled, spooled_short};
 pub use store::CrashStore;
 pub use tail::Cut;
+pub use usage::{DayUsage, Room};

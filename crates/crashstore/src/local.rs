@@ -134,17 +134,10 @@ impl LocalStore {
     }
 
     pub(crate) fn read_raw(&self, id: CrashId, place: Option<&Place>) -> Result<Option<RawCrash>, Error> {
-        let read = match place.map(|place| self.read_at(id, place)).transpose()?.flatten() {
-            Some(read) => read,
-            // The place is a hint: what stands there now may be something else.
-            None => match self.read_latest(Area::Raw, id)? {
-                Some(read) => read,
-                None => return Ok(None),
-            },
-        };
+        let Some(read) = self.read(Area::Raw, id, place)? else { return Ok(None) };
         let mut crash = decode_raw(&read.frame, id, self.inner.limit).map_err(|what| read.error(what))?;
         if read.header.flags & header::HAS_PRIVATE != 0 {
-            crash.private = match self.read_private(id) {
+            crash.private = match self.read_private(id, None) {
                 Ok(private) => private.unwrap_or_default(),
                 // The crash can be processed without them.
                 Err(error @ Error::Damaged { .. }) => {
@@ -158,23 +151,40 @@ impl LocalStore {
         Ok(Some(crash))
     }
 
-    pub(crate) fn read_private(&self, id: CrashId) -> Result<Option<Annotations>, Error> {
-        let Some(read) = self.read_latest(Area::Private, id)? else { return Ok(None) };
+    pub(crate) fn read_private(
+        &self,
+        id: CrashId,
+        place: Option<&Place>,
+    ) -> Result<Option<Annotations>, Error> {
+        let Some(read) = self.read(Area::Private, id, place)? else { return Ok(None) };
         decode_json(&read.frame, self.inner.limit).map(Some).map_err(|what| read.error(what))
     }
 
-    pub(crate) fn read_processed(&self, id: CrashId) -> Result<Option<ProcessedCrash>, Error> {
-        let Some(read) = self.read_latest(Area::Processed, id)? else { return Ok(None) };
+    pub(crate) fn read_processed(
+        &self,
+        id: CrashId,
+        place: Option<&Place>,
+    ) -> Result<Option<ProcessedCrash>, Error> {
+        let Some(read) = self.read(Area::Processed, id, place)? else { return Ok(None) };
         decode_processed(&read.frame, self.inner.limit).map(Some).map_err(|what| read.error(what))
     }
 
-    /// The raw frame at a place, if it is the crash's and whole.
-    fn read_at(&self, id: CrashId, place: &Place) -> Result<Option<Read>, Error> {
+    /// The frame at a place, or else the one that a search finds.
+    fn read(&self, area: Area, id: CrashId, place: Option<&Place>) -> Result<Option<Read>, Error> {
+        match place.map(|place| self.read_at(area, id, place)).transpose()?.flatten() {
+            Some(read) => Ok(Some(read)),
+            // The place is a hint: what stands there now may be something else.
+            None => self.read_latest(area, id),
+        }
+    }
+
+    /// The frame at a place, if it is the crash's and whole.
+    fn read_at(&self, area: Area, id: CrashId, place: &Place) -> Result<Option<Read>, Error> {
         // It came over the wire: it may name no file but a segment.
         if parse_segment_name(&place.segment).is_none() {
             return Ok(None);
         }
-        let path = self.layout().segment((Area::Raw, id.minute()), &place.segment);
+        let path = self.layout().segment((area, id.minute()), &place.segment);
         let read = || {
             let Some(segment) = Segment::open(path.clone())? else { return Ok(None) };
             let entry = segment.entry(place.offset)?.filter(|entry| entry.header.id == id && !entry.erased);
@@ -205,7 +215,8 @@ impl LocalStore {
             let path = segment.path().to_owned();
             let failed = |error| Error::io(format!("reading {}", path.display()), error);
             if entry.erased {
-                return Ok(None);
+                // Taken back because of the later one that cannot be read now, or erased: then the later one will be.
+                return damaged.map_or(Ok(None), Err);
             }
             let offset = entry.header.offset;
             if let Some(frame) = segment.frame(&entry.header).map_err(failed)? {

@@ -31,6 +31,7 @@ use crate::{
     header::{self, Header},
     layout::is_writer_name,
     segment::MAX_FRAME,
+    usage::{DayUsage, day_of},
 };
 
 /// So many crashes are read at a time; each may take its own size in memory.
@@ -206,6 +207,23 @@ impl Objects {
             written.extend(latest.filter(|latest| *latest >= since).map(|latest| (minute, latest)));
         }
         Ok(written)
+    }
+
+    pub(crate) async fn days(&self, area: Area) -> Result<Vec<Date>, Error> {
+        let folder = self.area(area);
+        let listing = self.inner.store.list_with_delimiter(Some(&folder));
+        let folders = within("listing the days", DEADLINE, listing).await?.common_prefixes;
+        Ok(folders.iter().filter_map(|folder| day_of(folder.filename()?)).collect())
+    }
+
+    /// What the objects of a day take.
+    pub(crate) async fn usage(&self, area: Area, day: Date) -> Result<DayUsage, Error> {
+        let folder = Path::from(format!("{}/{}", self.area(area), day.strftime("%Y%m%d")));
+        let none = DayUsage { day, files: 0, bytes: 0 };
+        let adding = self.inner.store.list(Some(&folder)).try_fold(none, |sum, meta| async move {
+            Ok(DayUsage { files: sum.files + 1, bytes: sum.bytes + meta.size, ..sum })
+        });
+        within("measuring a day", BULK_DEADLINE, adding).await
     }
 
     pub(crate) async fn list(&self, area: Area, minute: Minute) -> Result<Vec<Found>, Error> {

@@ -18,13 +18,13 @@ const BULK_DEADLINE: Duration = Duration::from_secs(600);
 /// Reads, lists and erases crashes, and makes writers. Cheap to clone, and safe in any number of processes at once.
 #[derive(Debug, Clone)]
 pub struct CrashStore {
-    backend: Backend,
+    pub(crate) backend: Backend,
     /// The spool of this machine: what is erased must not come back from there.
     spool: Option<LocalStore>,
 }
 
 #[derive(Debug, Clone)]
-enum Backend {
+pub(crate) enum Backend {
     Local(LocalStore),
     Objects(Objects),
 }
@@ -86,7 +86,7 @@ impl CrashStore {
     pub async fn private(&self, id: CrashId) -> Result<Option<Annotations>, Error> {
         match &self.backend {
             Backend::Local(local) => {
-                let read = move |local: &LocalStore| local.read_private(id);
+                let read = move |local: &LocalStore| local.read_private(id, None);
                 local.blocking("reading private annotations", READ_DEADLINE, read).await
             }
             Backend::Objects(objects) => objects.private(id).await,
@@ -100,7 +100,7 @@ impl CrashStore {
     pub async fn processed(&self, id: CrashId) -> Result<Option<ProcessedCrash>, Error> {
         match &self.backend {
             Backend::Local(local) => {
-                let read = move |local: &LocalStore| local.read_processed(id);
+                let read = move |local: &LocalStore| local.read_processed(id, None);
                 local.blocking("reading a processed crash", READ_DEADLINE, read).await
             }
             Backend::Objects(objects) => objects.processed(id).await,

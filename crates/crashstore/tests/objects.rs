@@ -186,3 +186,32 @@ async fn of_a_hundred_requests_one_fails_and_every_answered_crash_is_whole() {
 async fn of_a_hundred_requests_twenty_fail_and_every_answered_crash_is_whole() {
     save_by_a_bad_way("objects_20_percent", 200).await;
 }
+
+#[tokio::test]
+async fn what_there_is_can_be_measured_and_read_day_by_day_and_nothing_is_compacted() {
+    let (bucket, folder) = (Bucket::create("objects_upkeep"), tempfile::tempdir().unwrap());
+    let store = open(&bucket, folder.path());
+    let writer = store.writer("node-1").unwrap();
+    let crashes = [raw(id(0, 1), 5_000), raw(id(0, 2), 5_000), raw(id(24 * 60, 3), 5_000)];
+    for crash in &crashes {
+        writer.save_raw(crash).await.unwrap();
+        writer.save_processed(&processed(crash.id(), 1, "main")).await.unwrap();
+    }
+
+    let days = [crashes[0].id().day(), crashes[2].id().day()];
+    assert_eq!(store.days(Area::Raw).await.unwrap(), days);
+    let usage = store.usage(Area::Raw).await.unwrap();
+    assert_eq!(
+        usage.iter().map(|day| (day.day, day.files)).collect::<Vec<_>>(),
+        [(days[0], 2), (days[1], 1)]
+    );
+    assert!(usage[0].bytes > usage[1].bytes && usage[1].bytes > 2_000, "{usage:?}");
+    let mut ids = [crashes[0].id(), crashes[1].id()];
+    ids.sort_unstable();
+    let current = store.current(Area::Processed, minute()).await.unwrap();
+    assert_eq!(current.iter().map(|found| found.id).collect::<Vec<_>>(), ids);
+    let (id, place) = (current[0].id, &current[0].place);
+    assert_eq!(store.processed_at(id, place).await.unwrap().unwrap().signature, "main");
+    assert!(store.private_at(id, place).await.unwrap().is_some());
+    assert_eq!((store.room().await.unwrap(), store.can_compact().await.unwrap()), (None, None));
+}

@@ -13,7 +13,8 @@ use crate::{
 
 const RECORD_ATTEMPT: &str = "
 INSERT INTO crash_attempt (crash_day, crash_id, attempt, at, node, stage, outcome, reason, detail, due_at)
-VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10)
+SELECT $1::date, $2::uuid, $3::smallint, $4::timestamptz, $5::text, $6::text, $7::text, $8::text, $9::text, $10::timestamptz
+WHERE NOT EXISTS (SELECT FROM erased_crash e WHERE e.crash_day = $1 AND e.crash_id = $2)
 ON CONFLICT (crash_day, crash_id, attempt) DO UPDATE SET
     at = excluded.at, node = excluded.node, stage = excluded.stage, outcome = excluded.outcome,
     reason = excluded.reason, detail = excluded.detail, due_at = excluded.due_at
@@ -26,7 +27,8 @@ FROM crash_attempt WHERE crash_day = $1 AND crash_id = $2 ORDER BY attempt";
 
 const RECORD_DEAD_LETTER: &str = "
 INSERT INTO dead_letter (crash_day, crash_id, died_at, stage, reason, attempts, detail)
-VALUES ($1, $2, $3, $4, $5, $6, $7)
+SELECT $1::date, $2::uuid, $3::timestamptz, $4::text, $5::text, $6::smallint, $7::text
+WHERE NOT EXISTS (SELECT FROM erased_crash e WHERE e.crash_day = $1 AND e.crash_id = $2)
 ON CONFLICT (crash_day, crash_id) DO UPDATE SET
     died_at = excluded.died_at, stage = excluded.stage, reason = excluded.reason,
     attempts = excluded.attempts, detail = excluded.detail,
@@ -94,7 +96,7 @@ pub struct DeadLetter {
 }
 
 impl Facts {
-    /// Records an attempt that failed. It may be repeated.
+    /// Records an attempt that failed, unless the crash is erased. It may be repeated.
     ///
     /// # Errors
     /// When the database does not take it.
@@ -139,7 +141,7 @@ impl Facts {
         Ok(rows.iter().map(attempt).collect())
     }
 
-    /// Records that a crash was given up. It may be repeated.
+    /// Records that a crash was given up, unless it is erased. It may be repeated.
     ///
     /// # Errors
     /// When the database does not take it.

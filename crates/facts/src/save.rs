@@ -9,6 +9,7 @@ use serde::Serialize;
 use crate::{
     CrashFact, Error, Facts,
     dimensions::Numbers,
+    erasure,
     statement::On,
     write::{self, Written},
 };
@@ -22,6 +23,8 @@ pub struct Saved {
     pub updated: u64,
     /// Crashes of which a newer result was there, or was further on in the same batch.
     pub outdated: u64,
+    /// Crashes that are erased, or are to be: nothing of these was saved, and whatever else there is of them has to go.
+    pub erased: Vec<CrashId>,
     /// Crashes that the database will never take, and why: nothing of these was saved.
     pub rejected: Vec<(CrashId, String)>,
 }
@@ -46,7 +49,9 @@ impl Facts {
                     let (inserted, updated) = (written.inserted.len(), written.updated.len());
                     saved.inserted += inserted as u64;
                     saved.updated += updated as u64;
-                    saved.outdated += part.len().saturating_sub(inserted + updated) as u64;
+                    let erased = written.erased.len();
+                    saved.outdated += part.len().saturating_sub(inserted + updated + erased) as u64;
+                    saved.erased.extend(written.erased);
                 }
                 Err(error) if error.is_transient() => return Err(error),
                 Err(error) => match part {
@@ -86,6 +91,8 @@ impl Facts {
     ) -> Result<Written, Error> {
         let transaction = self.how.within("beginning to save", connection.transaction()).await?;
         let on = On::transaction(&transaction, self.how);
+        // In a statement of its own, so that the next one sees whatever was written down before the lock was had.
+        on.query("sharing the lock of erasures", erasure::SHARE_LOCK, &[]).await?;
         let written = write::crashes(&on, facts, numbers).await?;
         write::dumps(&on, facts, numbers, &written).await?;
         write::no_longer_dead(&on, facts, &written).await?;

@@ -15,7 +15,7 @@ use crate::{
 const UNACCOUNTED: &str = include_str!("sql/unaccounted.sql");
 
 impl Facts {
-    /// Those of these crashes that have neither a fact nor a dead letter, in the order in which they were asked for.
+    /// Those of these crashes that have neither a fact nor a dead letter and are not erased, in the order in which they were asked for.
     ///
     /// One statement, whatever their number: ask for some hundreds at a time, and best for those of one day.
     ///

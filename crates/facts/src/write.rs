@@ -12,6 +12,7 @@ use crate::{
     CrashFact, Error,
     degraded::{self, CLEAR_DEGRADED, MARK_DEGRADED, lacking},
     dimensions::Numbers,
+    erasure::erased_of,
     statement::{On, Param},
 };
 
@@ -47,11 +48,12 @@ impl Columns {
     }
 }
 
-/// What became of the crashes of a batch; one that is in neither list had a newer result already.
+/// What became of the crashes of a batch; one that is in no list had a newer result already.
 #[derive(Debug, Default)]
 pub(crate) struct Written {
     pub(crate) inserted: BTreeSet<Uuid>,
     pub(crate) updated: BTreeSet<Uuid>,
+    pub(crate) erased: Vec<CrashId>,
 }
 
 impl Written {
@@ -116,6 +118,8 @@ pub(crate) async fn crashes(
             written.updated.insert(crash_id)
         };
     }
+    let others: Vec<CrashId> = each().map(|f| f.crash_id).filter(|id| !written.has(*id)).collect();
+    written.erased = erased_of(on, &others).await?;
     Ok(written)
 }
 

@@ -5,7 +5,7 @@
 //! | any | the processor is stopping | given back | another processor takes it at once |
 //! | any | store or database do not answer, or no worker can be had | wait; after ten minutes put off | attempts are for crashes, not for outages |
 //! | any | processors keep dying with it | dead letter | it is the crash |
-//! | store | the raw crash was erased | acknowledged | nothing more shall be known of it |
+//! | store, facts | the crash is erased, or is to be | erased again, acknowledged | what this processor saved of it came too late to be found |
 //! | store | the raw crash is not there, and has a fact | acknowledged | it is done, and has expired since |
 //! | store | the raw crash is not there | dead letter | it was durable before its id was published, so it has expired or is lost |
 //! | store | its frame is damaged | dead letter | it will be damaged again; `crashmill store check` says what is left |
@@ -56,6 +56,9 @@ pub(crate) enum Failure {
     /// The store has no such raw crash.
     #[error("the crash store has no raw crash of this id")]
     NotInStore,
+    /// The crash was erased while this processor had it.
+    #[error("the crash is erased")]
+    Erased,
     /// The raw crash could not be read, or the processed one not be written.
     #[error("the crash store")]
     Store(#[source] crashstore::Error),
@@ -122,6 +125,8 @@ impl Failure {
             Self::Stopping => Verdict::GiveBack,
             Self::Outage { .. } => Verdict::PutOff,
             Self::Walk(_) | Self::Store(crashstore::Error::Newer { .. }) => Verdict::Retry,
+            // It is disposed of where it is found: what is left of it has to go first.
+            Self::Erased => Verdict::GiveBack,
             Self::NotInStore | Self::Store(_) | Self::Refused(_) | Self::TooManyReturns { .. } => {
                 Verdict::DeadLetter
             }
@@ -133,6 +138,7 @@ impl Failure {
         match self {
             Self::Stopping => "stop",
             Self::Outage { .. } => "wait",
+            Self::Erased => "erase",
             Self::NotInStore | Self::Store(_) => "store",
             Self::Walk(_) => "stackwalk",
             Self::Refused(_) => "facts",
@@ -145,6 +151,7 @@ impl Failure {
         match self {
             Self::Stopping => "stopping",
             Self::Outage { .. } => "outage",
+            Self::Erased => "erased",
             Self::NotInStore => "not_in_store",
             Self::Store(crashstore::Error::Newer { .. }) => "later_format",
             Self::Store(crashstore::Error::Damaged { .. }) => "damaged",

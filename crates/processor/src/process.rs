@@ -122,6 +122,13 @@ impl Processor {
 
     /// A crash that has its fact may expire, and any may be erased, while its id is still on a queue.
     async fn already_done(&self, id: CrashId) -> Result<(), Failure> {
+        let erased = self
+            .waits
+            .database
+            .run(|| self.facts.erased(std::slice::from_ref(&id)), facts::Error::is_transient);
+        if !erased.await?.is_empty() {
+            return self.erase_again(id).await;
+        }
         let frames = self.waits.store.run(|| self.crashes.find(id), store_may_recover).await?;
         if frames.iter().any(|frame| frame.area == Area::Raw && frame.erased) {
             return Ok(());
@@ -170,8 +177,18 @@ impl Processor {
 
         let started = Instant::now();
         lacks.iter().for_each(|lacks| Metrics::degraded(lacks.part));
-        self.saver.save(CrashFact { lacks, ..CrashFact::of(&processed) }).await?;
+        let saved = self.saver.save(CrashFact { lacks, ..CrashFact::of(&processed) }).await;
         Metrics::stage("save:facts", started);
+        match saved {
+            Err(Failure::Erased) => self.erase_again(processed.crash_id).await,
+            other => other,
+        }
+    }
+
+    /// Erases what this processor, or one that was killed, saved of a crash after that was erased.
+    async fn erase_again(&self, id: CrashId) -> Result<(), Failure> {
+        self.waits.store.run(|| self.crashes.erase(id), store_may_recover).await?;
+        tracing::info!("the crash is erased: nothing of it was saved");
         Ok(())
     }
 

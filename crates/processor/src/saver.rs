@@ -37,7 +37,8 @@ impl Saver {
     /// Saves one fact; returns when it is committed.
     ///
     /// # Errors
-    /// [`Failure::Refused`] when the database will never take it, [`Failure::Outage`] when it is down for too long.
+    /// [`Failure::Erased`] when the crash is erased, [`Failure::Refused`] when the database will never take it,
+    /// [`Failure::Outage`] when it is down for too long.
     pub(crate) async fn save(&self, fact: CrashFact) -> Result<(), Failure> {
         let (saved, answer) = oneshot::channel();
         self.facts.send(Waiting { fact, saved }).await.map_err(|_| Failure::Stopping)?;
@@ -51,6 +52,7 @@ async fn save(facts: &Facts, patience: &Patience, batch: Vec<Waiting>) {
     let result = patience.run(|| facts.save(&rows), facts::Error::is_transient).await.map_err(Failure::from);
     for (row, waiting) in rows.iter().zip(waiting) {
         let answer = match &result {
+            Ok(saved) if saved.erased.contains(&row.crash_id) => Err(Failure::Erased),
             Ok(saved) => match saved.rejected.iter().find(|(id, _)| *id == row.crash_id) {
                 Some((_, reason)) => Err(Failure::Refused(reason.clone())),
                 None => Ok(()),

@@ -32,6 +32,14 @@ pub struct Config {
     pub degraded_every: Duration,
     /// How often the torn tails of writers that never came back are cut.
     pub tails_every: Duration,
+    /// How often what is past its retention is dropped; see `[retention]`.
+    pub expire_every: Duration,
+    /// How often erasures that were cut short are finished.
+    pub erasures_every: Duration,
+    /// How often superseded frames of the crash store are taken back.
+    pub compact_every: Duration,
+    /// A frame that is younger supersedes nothing yet.
+    pub compact_after: Duration,
 }
 
 impl Default for Config {
@@ -50,6 +58,10 @@ impl Default for Config {
             letters_every: Duration::from_secs(60),
             degraded_every: Duration::from_secs(30),
             tails_every: Duration::from_secs(HOUR),
+            expire_every: Duration::from_secs(HOUR),
+            erasures_every: Duration::from_secs(60),
+            compact_every: Duration::from_secs(HOUR),
+            compact_after: Duration::from_secs(15 * 60),
         }
     }
 }

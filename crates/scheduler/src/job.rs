@@ -22,7 +22,6 @@ pub(crate) enum Pass {
     /// It was not the moment for all of it, or there was no input.
     PutOff,
     /// There is nothing to do in an installation like this one, and why.
-    #[expect(dead_code, reason = "the first job that depends on the kind of store is still to come")]
     Skipped(&'static str),
 }
 

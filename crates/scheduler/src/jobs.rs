@@ -1,14 +1,20 @@
 //! The jobs, one file each.
 
 mod backlog;
+mod compact;
 mod degraded;
+mod erasures;
+mod expire;
 mod letters;
 mod partitions;
 mod sweep;
 mod tails;
 
 pub(crate) use backlog::Backlog;
+pub(crate) use compact::Compact;
 pub(crate) use degraded::Again;
+pub(crate) use erasures::Erasures;
+pub(crate) use expire::Expire;
 pub(crate) use letters::Letters;
 pub use letters::{Collected, collect};
 pub(crate) use partitions::Partitions;

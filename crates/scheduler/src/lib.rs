@@ -5,6 +5,9 @@
 //! nor HTTP. Start reading at [`run`], then `job`, which is the life of every job, and the jobs in `jobs`.
 
 mod config;
+pub mod erase;
+pub mod expire;
+mod forecast;
 mod job;
 mod jobs;
 mod leader;
@@ -25,12 +28,13 @@ use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
 pub use config::Config;
+pub use forecast::{AreaForecast, DiskForecast, Due, Forecast, Next, forecast};
 pub use jobs::{Collected, collect};
 pub use retention::{Keep, Kept, Retention};
 
 use crate::{
     job::keep_doing,
-    jobs::{Again, Backlog, Letters, Partitions, Sweep, Tails},
+    jobs::{Again, Backlog, Compact, Erasures, Expire, Letters, Partitions, Sweep, Tails},
     metrics::Metrics,
 };
 
@@ -97,7 +101,7 @@ fn begin(
     publisher: &Publisher,
     stop: &CancellationToken,
 ) -> JoinSet<()> {
-    let Sections { scheduler, queue, facts: section, .. } = config;
+    let Sections { scheduler, queue, retention, facts: section, .. } = config;
     let sweep =
         Sweep::new(scheduler.clone(), crashes.clone(), facts.clone(), queue.clone(), publisher.clone());
     let partitions = Partitions { facts: facts.clone(), days_ahead: section.partition_days_ahead };
@@ -106,6 +110,11 @@ fn begin(
     let letters = Letters { facts: facts.clone(), crashes: crashes.clone(), queue: queue.clone() };
     let delays = queue.degraded_delays.clone();
     let again = Again { facts: facts.clone(), publisher: publisher.clone(), delays };
+    let (crashes, retention) = (crashes.clone(), retention.clone());
+    let after = scheduler.compact_after.get();
+    let compact = Compact { crashes: crashes.clone(), facts: facts.clone(), after };
+    let erasures = Erasures { crashes: crashes.clone(), facts: facts.clone() };
+    let expire = Expire { crashes, facts: facts.clone(), retention };
 
     let mut jobs = JoinSet::new();
     let (facts, stop) = (|| facts.clone(), || stop.clone());
@@ -114,6 +123,9 @@ fn begin(
     jobs.spawn(keep_doing(letters, scheduler.letters_every.get(), facts(), stop()));
     jobs.spawn(keep_doing(again, scheduler.degraded_every.get(), facts(), stop()));
     jobs.spawn(keep_doing(tails, scheduler.tails_every.get(), facts(), stop()));
+    jobs.spawn(keep_doing(compact, scheduler.compact_every.get(), facts(), stop()));
+    jobs.spawn(keep_doing(erasures, scheduler.erasures_every.get(), facts(), stop()));
+    jobs.spawn(keep_doing(expire, scheduler.expire_every.get(), facts(), stop()));
     jobs.spawn(keep_doing(sweep, scheduler.sweep_every.get(), facts(), stop()));
     jobs
 }

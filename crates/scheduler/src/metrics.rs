@@ -2,9 +2,12 @@
 
 use std::time::{Duration, Instant};
 
+use crashstore::Area;
 use facts::JobRun;
 use jiff::{SignedDuration, Timestamp};
 use metrics::{counter, gauge, histogram};
+
+use crate::Kept;
 
 /// What a scheduler counts. Labels are small closed sets.
 pub(crate) enum Metrics {}
@@ -77,6 +80,25 @@ impl Metrics {
         gauge!("crashmill_scheduler_dead_letters").set(letters as f64);
         #[expect(clippy::cast_precision_loss, reason = "there are at most as many as messages in a queue")]
         gauge!("crashmill_scheduler_dead_unreadable").set(unreadable as f64);
+    }
+
+    /// `crashmill_scheduler_expired_bytes_total{area}`: what dropping old days and partitions gave back.
+    pub(crate) fn expired(area: Kept, bytes: u64) {
+        counter!("crashmill_scheduler_expired_bytes_total", "area" => area.as_str()).increment(bytes);
+    }
+
+    /// `crashmill_scheduler_erased_crashes_total{found}`: crashes that the scheduler erased; `rows` where something of it
+    /// was in the database.
+    pub(crate) fn erased(rows: u64) {
+        let found = if rows > 0 { "rows" } else { "nothing" };
+        counter!("crashmill_scheduler_erased_crashes_total", "found" => found).increment(1);
+    }
+
+    /// `crashmill_scheduler_compacted_frames_total{area}` and `crashmill_scheduler_compacted_bytes_total{area}`: superseded
+    /// frames that were taken back, and what the filesystem got by it.
+    pub(crate) fn compacted(area: Area, frames: u64, bytes: u64) {
+        counter!("crashmill_scheduler_compacted_frames_total", "area" => area.as_str()).increment(frames);
+        counter!("crashmill_scheduler_compacted_bytes_total", "area" => area.as_str()).increment(bytes);
     }
 
     /// The counter of finds is there from the start, so that its first increase is seen.

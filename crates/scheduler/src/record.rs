@@ -92,7 +92,9 @@ impl Record {
         if state != JobState::Failed {
             self.attempt = 0;
         }
-        let is_news = self.unwritten.rows > 0
+        // Failures come ever more rarely.
+        let is_news = state == JobState::Failed
+            || self.unwritten.rows > 0
             || self.written.as_ref().is_none_or(|written| {
                 written.state != state || written.error != error || written.at.elapsed() >= WRITE_EVERY
             });

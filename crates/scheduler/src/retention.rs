@@ -145,7 +145,7 @@ impl Kept {
             Self::Raw => &["crash_attempt", "dead_letter"],
             Self::Private => &["crash_private"],
             Self::Processed => &[],
-            Self::Facts => &["crash_addon", "crash_reject", "fact_dump", "fact_crash"],
+            Self::Facts => &["crash_addon", "crash_reject", "crash_degraded", "fact_dump", "fact_crash"],
         }
     }
 }

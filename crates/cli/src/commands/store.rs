@@ -14,7 +14,7 @@ use crashstore::{Area, CrashStore, Found};
 use jiff::Timestamp;
 use serde::Serialize;
 
-use crate::{args::Place, config::Config, id::GivenId, print};
+use crate::{args::Place, commands::check, config::Config, id::GivenId, print};
 
 pub(crate) const EXAMPLES: &str = "\
 Examples:
@@ -36,12 +36,14 @@ Examples:
   crashmill store get bp-0b4d3a6e-72c1-4f0b-8a57-3c9d50261123
   crashmill store get bp-0b4d3a6e-72c1-4f0b-8a57-3c9d50261123 --to ./crash     crash.json, dumps, processed.json")]
     Get(Get),
-    /// Verify checksums; exit status 1 names what is damaged
+    /// Verify every byte, compare with the facts, build those anew; exit status 1 when something is damaged or missing
     #[command(after_help = "\
 Examples:
   crashmill store check
-  crashmill store check --area raw --data /srv/crashmill")]
-    Check(Check),
+  crashmill store check --area raw --data /srv/crashmill
+  crashmill store check --facts --day 2026-11-23              compared with the facts
+  crashmill store check --rebuild-facts --from 20261123/0000  save the facts that are missing")]
+    Check(check::Check),
 }
 
 #[derive(Debug, clap::Args)]
@@ -69,15 +71,9 @@ pub(crate) struct Get {
     json: bool,
 }
 
-#[derive(Debug, clap::Args)]
-pub(crate) struct Check {
-    /// raw, private or processed [default: all three]
-    #[arg(long)]
-    area: Option<AreaName>,
-}
-
+/// An area, as the command line names it.
 #[derive(Debug, Clone, Copy)]
-struct AreaName(Area);
+pub(crate) struct AreaName(pub(crate) Area);
 
 impl FromStr for AreaName {
     type Err = String;
@@ -106,7 +102,7 @@ pub(crate) fn run(place: &Place, command: &Command) -> anyhow::Result<ExitCode> 
         match command {
             Command::List(args) => list(&crashes, args).await,
             Command::Get(args) => get(&crashes, args).await,
-            Command::Check(args) => check(&crashes, args).await,
+            Command::Check(args) => check::run(&config, &crashes, args).await,
         }
     })
 }
@@ -167,26 +163,4 @@ fn write(dir: &Path, name: &str, bytes: &[u8]) -> anyhow::Result<()> {
     fs::write(&path, bytes).with_context(|| format!("writing {}", path.display()))?;
     println!("{}", path.display());
     Ok(())
-}
-
-async fn check(crashes: &CrashStore, args: &Check) -> anyhow::Result<ExitCode> {
-    let mut damaged = 0usize;
-    let areas = args.area.map_or_else(|| Area::ALL.to_vec(), |area| vec![area.0]);
-    for area in areas {
-        let minutes = crashes.minutes(area).await?;
-        eprintln!("{}: {} minutes", area.as_str(), minutes.len());
-        for minute in minutes {
-            for damage in crashes.check(area, minute).await? {
-                let crash = damage.id.map(|id| format!(", crash {id}")).unwrap_or_default();
-                println!("{} at {}: {}{crash}", damage.segment.display(), damage.offset, damage.what);
-                damaged += 1;
-            }
-        }
-    }
-    if damaged == 0 {
-        println!("every frame is whole");
-        return Ok(ExitCode::SUCCESS);
-    }
-    eprintln!("{damaged} frames are damaged");
-    Ok(ExitCode::FAILURE)
 }

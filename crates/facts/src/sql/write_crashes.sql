@@ -24,6 +24,9 @@ FROM unnest(
     mem_avail_virtual, mem_avail_physical, mem_total_physical, oom_alloc,
     sample_rate, success, duplicate_of, hang_id, proto_signature, ruleset_version, notes, attrs
 )
+-- What is erased does not come back, whoever was still processing it.
+WHERE NOT EXISTS (
+    SELECT FROM erased_crash e WHERE e.crash_day = n.crash_day AND e.crash_id = n.crash_id)
 -- Savers that meet on the same crashes take them in one order.
 ORDER BY crash_day, crash_id
 ON CONFLICT (crash_day, crash_id) DO UPDATE SET
