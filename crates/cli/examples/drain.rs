@@ -492,9 +492,9 @@ fn thirds(looks: &[Look], all: usize) -> [&[Look]; 3] {
     [part(begin, first), part(first, second), part(second, looks.len())]
 }
 
-/// Which part of what was taken came from `reprocessing`, from the first look until it was nearly empty.
+/// Which part of what was taken came from `reprocessing`, until it was nearly empty. At the first look nothing was in hands.
 fn share(looks: &[Look], reprocessing: usize) -> f64 {
-    let Some(first) = looks.first() else { return 0.0 };
+    let Some(first) = looks.get(1) else { return 0.0 };
     let last = looks.iter().take_while(|look| look.reprocessing > reprocessing / 10).last().unwrap_or(first);
     let taken = |of: fn(&Look) -> usize| of(first) as f64 - of(last) as f64;
     taken(|look| look.reprocessing) / taken(Look::waiting)

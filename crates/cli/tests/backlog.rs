@@ -31,6 +31,8 @@ const PRIORITY: usize = 30;
 const EVERY: usize = 10;
 /// What is in a processor's hands, prefetched and unsaved, when others overtake: of each queue.
 const IN_HANDS: usize = 50;
+/// How much sooner or later some may be done than they were taken.
+const SLACK: usize = 20;
 /// How long a part of it may take.
 const DEADLINE: Duration = Duration::from_secs(180);
 
@@ -80,8 +82,8 @@ async fn priority_crashes_overtake_a_backlog_and_reprocessing_keeps_its_share_on
     let first = STANDARD / 2;
     let reprocessed = ranked("count(*)", &format!("name = 'Again' AND rank <= {first}"));
     println!("{reprocessed} of the first {first} were reprocessed");
-    assert!(reprocessed <= first / EVERY + IN_HANDS, "others go before reprocessing");
-    assert!(reprocessed + IN_HANDS >= first / EVERY, "and it goes on");
+    assert!(reprocessed <= first / EVERY + SLACK, "others go before reprocessing");
+    assert!(reprocessed + SLACK >= first / EVERY, "and it goes on");
 
     backlog.close().await;
     assert!(processor.stop().success());

@@ -14,7 +14,7 @@ use crate::{
     config::{Checked, Config},
     delivery::{Delivery, Source},
     error::Error,
-    feed::{Feed, Hands},
+    feed::{Feed, Hands, PRESSING},
     line::{Line, News},
     metrics::QueueMetrics,
     supervisor::{BrokerState, Next, Session, WhenRefused, supervise},
@@ -112,6 +112,8 @@ impl Consumer {
                 () = self.end.cancelled() => return None,
                 () = self.finished.cancelled() => return None,
                 () = self.hands.changed() => {}
+                // Reprocessing may wait for others that are not coming.
+                () = tokio::time::sleep(PRESSING), if self.hands.others_press() => {}
             }
         }
     }

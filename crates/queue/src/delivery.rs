@@ -21,6 +21,7 @@ use tokio::runtime::Handle;
 use crate::{
     config::Checked,
     error::{Error, within},
+    feed::Held,
     lane::Outgoing,
     line::{ANSWER_TIMEOUT, Line},
     message::{self, Message},
@@ -49,6 +50,7 @@ pub struct Delivery {
     /// Whether the broker was told a verdict.
     settled: AtomicBool,
     source: Arc<Source>,
+    _held: Held,
 }
 
 /// When a crash comes back to its queue.
@@ -72,7 +74,7 @@ pub(crate) struct Source {
 
 impl Delivery {
     /// `None` for a message that names no crash; it is parked as dead.
-    pub(crate) fn new(delivery: lapin::message::Delivery, source: &Arc<Source>) -> Option<Self> {
+    pub(crate) fn new(delivery: lapin::message::Delivery, source: &Arc<Source>, held: Held) -> Option<Self> {
         let lapin::message::Delivery { data, properties, redelivered, acker, .. } = delivery;
         let Some(message) = Message::read(&data, &properties) else {
             source.runtime.spawn(park(source.clone(), data, acker));
@@ -86,6 +88,7 @@ impl Delivery {
             acker,
             settled: AtomicBool::new(false),
             source: source.clone(),
+            _held: held,
         })
     }
 

@@ -2,8 +2,11 @@
 
 use std::{
     collections::{BTreeSet, VecDeque},
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
-    time::Duration,
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicUsize, Ordering},
+    },
+    time::{Duration, Instant},
 };
 
 use crash::QueueName;
@@ -25,10 +28,59 @@ use crate::{
 /// A pause that is shorter keeps what is in our hands; a longer one gives it back, for others to take.
 const PAUSE_GRACE: Duration = Duration::from_secs(30);
 
+/// For how long a queue counts as one that presses after its window was nearly full: much longer than the broker takes to
+/// send more.
+pub(crate) const PRESSING: Duration = Duration::from_millis(250);
+
+/// How much of one queue this process may hold without a verdict, and holds.
+///
+/// While it is nearly full the broker keeps more back: that nothing of a queue is in our hands does not mean that nothing
+/// waits.
+#[derive(Debug)]
+pub(crate) struct Window {
+    size: usize,
+    held: AtomicUsize,
+    nearly_full_at: Mutex<Option<Instant>>,
+}
+
+impl Window {
+    fn new(size: u16) -> Self {
+        Self { size: size.into(), held: AtomicUsize::new(0), nearly_full_at: Mutex::default() }
+    }
+
+    /// One more is held, until this is dropped.
+    pub(crate) fn hold(self: &Arc<Self>) -> Held {
+        let held = self.held.fetch_add(1, Ordering::Relaxed) + 1;
+        if held * 4 >= self.size * 3 {
+            *self.nearly_full_at.lock().unwrap_or_else(PoisonError::into_inner) = Some(Instant::now());
+        }
+        Held(self.clone())
+    }
+
+    /// Whether more may wait on the broker.
+    fn presses(&self) -> bool {
+        let nearly_full_at = *self.nearly_full_at.lock().unwrap_or_else(PoisonError::into_inner);
+        self.held.load(Ordering::Relaxed) >= self.size
+            || nearly_full_at.is_some_and(|at| at.elapsed() < PRESSING)
+    }
+}
+
+/// A delivery's place in its queue's window.
+#[derive(Debug)]
+pub(crate) struct Held(Arc<Window>);
+
+impl Drop for Held {
+    fn drop(&mut self) {
+        self.0.held.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
 /// What the feeds of all queues have brought and nobody has taken.
 #[derive(Debug)]
 pub(crate) struct Hands {
     waiting: Mutex<[VecDeque<Delivery>; 3]>,
+    /// Of `priority` and `standard`, in the session that there is.
+    windows: Mutex<[Option<Arc<Window>>; 2]>,
     changed: Notify,
     pub(crate) paused: watch::Sender<bool>,
     /// Why; it goes on when there is no reason left.
@@ -38,14 +90,25 @@ pub(crate) struct Hands {
 impl Hands {
     pub(crate) fn new() -> Self {
         let paused = watch::Sender::new(false);
-        Self { waiting: Mutex::default(), changed: Notify::new(), paused, reasons: Mutex::default() }
+        Self {
+            waiting: Mutex::default(),
+            windows: Mutex::default(),
+            changed: Notify::new(),
+            paused,
+            reasons: Mutex::default(),
+        }
     }
 
     /// The delivery whose turn it is, without those whose connection is gone.
     pub(crate) fn take(&self, turns: &mut Turns) -> Option<Delivery> {
         let order = turns.order();
+        let is_turn_of_reprocessing = order.first() == Some(&QueueName::Reprocessing);
         let mut waiting = self.waiting();
         for queue in order {
+            // Out of its turn it is for when nothing else waits, in our hands or on the broker.
+            if queue == QueueName::Reprocessing && !is_turn_of_reprocessing && self.others_press() {
+                continue;
+            }
             while let Some(delivery) = of(&mut waiting, queue).pop_front() {
                 if delivery.is_ours() {
                     turns.taken(queue);
@@ -54,6 +117,22 @@ impl Hands {
             }
         }
         None
+    }
+
+    /// Whether more may wait on the broker than it lets us hold, of `priority` or `standard`.
+    pub(crate) fn others_press(&self) -> bool {
+        let windows = self.windows.lock().unwrap_or_else(PoisonError::into_inner);
+        windows.iter().flatten().any(|window| window.presses())
+    }
+
+    /// Begins to count what is held of a queue in a new session.
+    fn open(&self, queue: QueueName, window: &Arc<Window>) {
+        let [priority, standard] = &mut *self.windows.lock().unwrap_or_else(PoisonError::into_inner);
+        match queue {
+            QueueName::Priority => *priority = Some(window.clone()),
+            QueueName::Standard => *standard = Some(window.clone()),
+            QueueName::Reprocessing => {}
+        }
     }
 
     /// Returns when something has come or changed since the last call.
@@ -110,6 +189,7 @@ fn of(waiting: &mut [VecDeque<Delivery>; 3], queue: QueueName) -> &mut VecDeque<
 /// One queue's consumer on a channel of its own.
 pub(crate) struct Feed {
     source: Arc<Source>,
+    window: Arc<Window>,
     hands: Arc<Hands>,
 }
 
@@ -118,7 +198,9 @@ impl Feed {
     pub(crate) async fn open(source: Source, prefetch: u16, hands: Arc<Hands>) -> Result<Self, Error> {
         let setting = source.channel.basic_qos(prefetch, BasicQosOptions::default());
         within(ANSWER_TIMEOUT, "setting the prefetch", setting).await?;
-        Ok(Self { source: Arc::new(source), hands })
+        let window = Arc::new(Window::new(prefetch));
+        hands.open(source.queue, &window);
+        Ok(Self { source: Arc::new(source), window, hands })
     }
 
     /// Brings what comes, and gives everything back at `end` or in a long pause.
@@ -166,7 +248,7 @@ impl Feed {
     }
 
     fn bring(&self, delivery: lapin::message::Delivery) {
-        if let Some(delivery) = Delivery::new(delivery, &self.source) {
+        if let Some(delivery) = Delivery::new(delivery, &self.source, self.window.hold()) {
             self.hands.put(delivery);
         }
     }
