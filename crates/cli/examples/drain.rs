@@ -95,6 +95,8 @@ struct Figures {
     /// Crashes a second: of all, and of each third.
     rate: f64,
     rate_thirds: [f64; 3],
+    /// Processor time for one crash, of everything together; unlike the rate it does not depend on what else the machine does.
+    cpu_ms_thirds: [f64; 3],
     /// Of processors and their workers together, as a mean of each third.
     memory_mib_thirds: [f64; 3],
     scheduler_mib_max: f64,
@@ -115,6 +117,8 @@ struct Figures {
 struct Ratios {
     /// The last third's rate over the first's.
     rate_last_over_first: f64,
+    /// The first third's processor time for a crash over the last's.
+    cpu_first_over_last: f64,
     /// The first third's memory over the last's.
     memory_first_over_last: f64,
 }
@@ -129,6 +133,8 @@ struct Look {
     /// Processors and workers, in MiB.
     memory: f64,
     scheduler: f64,
+    /// What everything has computed so far, the servers included, in seconds.
+    cpu: f64,
 }
 
 impl Look {
@@ -271,6 +277,14 @@ fn pss_kib(pid: u32) -> Option<u64> {
     text.lines().find_map(|line| line.strip_prefix("Pss:"))?.split_whitespace().next()?.parse().ok()
 }
 
+/// The processor time of a process and of its children that have ended, in seconds; nothing when it has just ended.
+fn cpu_s(pid: u32) -> Option<f64> {
+    const TICKS_A_SECOND: f64 = 100.0;
+    let stat = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
+    let times = stat.rsplit_once(')')?.1.split_whitespace().skip(11).take(4);
+    Some(times.filter_map(|ticks| ticks.parse::<f64>().ok()).sum::<f64>() / TICKS_A_SECOND)
+}
+
 struct Drain<'a> {
     args: &'a Args,
     settings: Settings,
@@ -363,6 +377,7 @@ impl Drain<'_> {
             reprocessing: ready("reprocessing"),
             memory: processors.iter().map(Role::memory).sum(),
             scheduler: scheduler.memory(),
+            cpu: processes::descendants(std::process::id()).iter().filter_map(|it| cpu_s(it.pid)).sum(),
         })
     }
 
@@ -452,12 +467,20 @@ fn figures(
         [first, .., last] => rate(first, last),
         _ => 0.0,
     });
+    let cpu_ms_thirds = thirds.map(|part| match part {
+        [first, .., last] => {
+            1000.0 * (last.cpu - first.cpu) / (first.waiting() as f64 - last.waiting() as f64)
+        }
+        _ => 0.0,
+    });
     let memory_mib_thirds =
         thirds.map(|part| part.iter().map(|look| look.memory).sum::<f64>() / part.len().max(1) as f64);
     let [first_rate, _, last_rate] = rate_thirds;
+    let [first_cpu, _, last_cpu] = cpu_ms_thirds;
     let [first_memory, _, last_memory] = memory_mib_thirds;
     let ratios = Ratios {
         rate_last_over_first: last_rate / first_rate,
+        cpu_first_over_last: first_cpu / last_cpu,
         memory_first_over_last: first_memory / last_memory,
     };
     let mut figures = Figures {
@@ -467,6 +490,7 @@ fn figures(
         drain_s,
         rate: all as f64 / drain_s,
         rate_thirds,
+        cpu_ms_thirds,
         memory_mib_thirds,
         scheduler_mib_max: looks.iter().map(|look| look.scheduler).fold(0.0, f64::max),
         priority_p50_s: waits.get(waits.len() / 2).copied().unwrap_or_default(),
@@ -510,6 +534,11 @@ fn failures(figures: &Figures, growth: f64) -> Vec<String> {
     let Figures { priority_max_s, reprocessing_share, .. } = *figures;
     let sagging = figures.ratios.rate_last_over_first;
     expect(sagging >= STEADY, format!("the rate sags: the last third's is {sagging:.2} of the first's"));
+    let cost = figures.ratios.cpu_first_over_last;
+    expect(
+        cost >= STEADY,
+        format!("a crash of the first third takes {cost:.2} of the processor time of the last's"),
+    );
     expect(growth <= FLAT, format!("memory grows: the last third has {growth:.2} times the first's"));
     expect(priority_max_s <= SECONDS, format!("a priority crash took {priority_max_s:.1} s"));
     expect(SHARE.contains(&reprocessing_share), format!("reprocessing's share was {reprocessing_share:.3}"));
@@ -523,6 +552,8 @@ fn print(figures: &Figures) {
     println!("stored in              {:>10.0} s", figures.seeding_s);
     println!("drained in             {:>10.0} s, {:.0} a second", figures.drain_s, figures.rate);
     println!("rate, by thirds        {first:>10.0} {second:>10.0} {third:>10.0} a second");
+    let [cheap, costly, dear] = figures.cpu_ms_thirds;
+    println!("processor time         {cheap:>10.1} {costly:>10.1} {dear:>10.1} ms a crash");
     println!("memory, by thirds      {early:>10.0} {middle:>10.0} {late:>10.0} MiB");
     println!("scheduler's memory     {:>10.0} MiB at most", figures.scheduler_mib_max);
     println!(
