@@ -31,7 +31,7 @@ use testing::{amqp_url, eventually_blocking, namespace, report};
 /// How long a collector may take to start, or to end.
 const SOON: Duration = Duration::from_secs(30);
 /// How often the collector is restarted.
-const RESTARTS: usize = 4;
+const RESTARTS: usize = 10;
 
 /// What systemd does for a socket unit: it listens, and starts the collector with the socket as file descriptor 3.
 struct Activator<'a> {

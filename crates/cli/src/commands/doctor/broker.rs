@@ -84,7 +84,7 @@ fn backlog(depths: &[Depth], findings: &mut Findings) {
     let work = Kind::Work(QueueName::Standard);
     let Some(standard) = depths.iter().find(|depth| depth.kind == work) else { return };
     let waiting: u32 = depths.iter().filter(|depth| depth.kind != Kind::Dead).map(|depth| depth.ready).sum();
-    let check = "roles.processors";
+    let check = "broker.processors";
     let more = "start more: systemctl start crashmill-processor@{1..4}; `crashmill status` shows what waits";
     match standard.consumers {
         0 => findings.warn(check, format!("no processor is connected, and {waiting} crashes wait"), more),

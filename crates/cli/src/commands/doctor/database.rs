@@ -187,9 +187,9 @@ fn partitions(found: &Examination, findings: &mut Findings) {
 
 fn leader(found: &Examination, findings: &mut Findings) {
     match &found.leader {
-        Some(leader) => findings.ok("roles.scheduler", format!("{leader} leads")),
+        Some(leader) => findings.ok("database.scheduler", format!("{leader} leads")),
         None => findings.warn(
-            "roles.scheduler",
+            "database.scheduler",
             "no scheduler leads: nothing that was lost is published again, and no partitions are made",
             "start one: systemctl start crashmill-scheduler",
         ),
@@ -198,9 +198,9 @@ fn leader(found: &Examination, findings: &mut Findings) {
 
 fn dead_letters(found: &Examination, findings: &mut Findings) {
     match found.dead_letters {
-        0 => findings.ok("roles.dead_letters", "no crash was given up"),
+        0 => findings.ok("database.dead_letters", "no crash was given up"),
         count => findings.warn(
-            "roles.dead_letters",
+            "database.dead_letters",
             format!("{count} crashes were given up"),
             "`crashmill dead list` says why; `crashmill dead retry` tries them again",
         ),
@@ -217,7 +217,7 @@ fn versions(found: &Examination, findings: &mut Findings) {
         .collect();
     versions.sort_unstable();
     versions.dedup();
-    let check = "roles.versions";
+    let check = "database.versions";
     match versions.as_slice() {
         [] => findings.skip(check, "no role of this release is connected to the database"),
         [one] => findings.ok(check, format!("every role that is connected to the database is {one}")),
