@@ -6,6 +6,7 @@ use std::{
     process::Command,
 };
 
+use rustix::fs::statvfs;
 use tempfile::TempDir;
 
 /// A block of zeros to fill a disk with.
@@ -39,20 +40,30 @@ impl SmallDisk {
         self.folder.path()
     }
 
-    /// Fills it until so many bytes, rounded to blocks, are free; 0 until it takes nothing more.
+    /// Fills it until no more than so many bytes, rounded to blocks, are free, and at no time fewer; 0 until it takes
+    /// nothing more.
     pub fn fill_to(&self, free: u64) {
-        self.make_room();
-        let mut ballast = File::create(self.ballast()).expect("an empty file needs no room");
-        let fill = |ballast: &mut File| ballast.write_all(&BLOCK);
-        loop {
-            match fill(&mut ballast) {
+        if self.free() < free {
+            self.make_room();
+        }
+        let ballast = File::options().create(true).append(true).open(self.ballast());
+        let mut ballast = ballast.expect("an empty file needs no room");
+        let block = BLOCK.len() as u64;
+        for _ in 0..=self.free().saturating_sub(free) / block {
+            if self.free() < free + block && free > 0 {
+                return;
+            }
+            match ballast.write_all(&BLOCK) {
                 Ok(()) => {}
-                Err(error) if error.kind() == ErrorKind::StorageFull => break,
+                Err(error) if error.kind() == ErrorKind::StorageFull => return,
                 Err(error) => panic!("filling a small disk: {error}"),
             }
         }
-        let full = ballast.metadata().expect("it is a file").len();
-        ballast.set_len(full.saturating_sub(free)).expect("a file can be cut");
+    }
+
+    fn free(&self) -> u64 {
+        let stat = statvfs(self.path()).expect("a mounted filesystem can be asked");
+        stat.f_bavail * stat.f_frsize
     }
 
     /// Takes back what [`SmallDisk::fill_to`] has filled.
