@@ -2,6 +2,7 @@
 
 use std::process::ExitCode;
 
+use anyhow::Context;
 use clap::Subcommand;
 
 use crate::{args::Place, config::Config};
@@ -30,7 +31,10 @@ Examples:
 pub(crate) fn run(place: &Place, command: &Command) -> anyhow::Result<ExitCode> {
     let config = Config::load(place)?;
     match command {
-        Command::Check => println!("the configuration is good"),
+        Command::Check => {
+            processor::signatures(&config.processor).context("reading the signature lists")?;
+            println!("the configuration is good");
+        }
         Command::Show => print!("{}", settings::show(&config)),
     }
     Ok(ExitCode::SUCCESS)

@@ -80,36 +80,54 @@ pub(crate) fn run(place: &Place, args: &Args) -> anyhow::Result<ExitCode> {
             processor::signatures(&Config::load(place)?.processor).context("reading the signature lists")?
         }
     };
-    let mut input = io::stdin().lock();
     let mut output = BufWriter::new(io::stdout().lock());
-    let mut all_are_crashes = true;
-    let mut buckets: BTreeMap<String, Bucket> = BTreeMap::new();
+    let mut buckets = BTreeMap::new();
+    let mut input = io::stdin().lock();
+    let mut exit_code = ExitCode::SUCCESS;
     for number in 1.. {
         let Some(line) = next_line(&mut input).context("reading standard input")? else { break };
         let named = signature_of(&line, &generator);
-        all_are_crashes &= named.is_ok();
-        if let (true, Ok(made)) = (args.mixes, &named) {
-            buckets.entry(made.signature.clone()).or_default().add(&made.signature, &made.proto_signature);
-            continue;
+        if named.is_err() {
+            exit_code = ExitCode::FAILURE;
         }
-        let written = write(&mut output, number, named, args).and_then(|()| {
+        match take(&mut output, number, named, args, &mut buckets) {
+            // Whoever reads has seen enough.
+            Err(error) if error.kind() == io::ErrorKind::BrokenPipe => return Ok(exit_code),
+            taken => taken.context("writing to standard output")?,
+        }
+    }
+    write_mixes(&mut output, &buckets).context("writing to standard output")?;
+    Ok(exit_code)
+}
+
+/// Writes what a line gave, or keeps it for the mixes.
+fn take(
+    output: &mut impl Write,
+    line: u64,
+    named: Result<Signature, String>,
+    args: &Args,
+    buckets: &mut BTreeMap<String, Bucket>,
+) -> io::Result<()> {
+    match named {
+        Ok(made) if args.mixes => {
+            buckets.entry(made.signature.clone()).or_default().add(&made.signature, &made.proto_signature);
+            Ok(())
+        }
+        named => {
+            write(output, line, named, args)?;
             // Whoever types lines, or waits for an answer to one before the next, has it at once.
             output.flush()
-        });
-        match written {
-            // Whoever reads has seen enough.
-            Err(error) if error.kind() == io::ErrorKind::BrokenPipe => break,
-            other => other.context("writing to standard output")?,
         }
     }
-    for (signature, bucket) in &buckets {
+}
+
+fn write_mixes(output: &mut impl Write, buckets: &BTreeMap<String, Bucket>) -> io::Result<()> {
+    for (signature, bucket) in buckets {
         if let Some(mix) = bucket.mix(signature) {
-            let mixed = Mixed { signature, crashes: bucket.crashes(), mix: why(mix) };
-            write_json(&mut output, &mixed).context("writing to standard output")?;
+            write_json(output, &Mixed { signature, crashes: bucket.crashes(), mix: why(mix) })?;
         }
     }
-    output.flush().context("writing to standard output")?;
-    Ok(if all_are_crashes { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+    output.flush()
 }
 
 fn why(mix: Mix) -> String {

@@ -1,6 +1,6 @@
-//! Crashes with many threads.
+//! Crashes with many threads, as lines of JSON.
 
-use serde_json::{Value, json};
+use std::fmt::Write as _;
 
 use crate::names::Names;
 
@@ -16,37 +16,49 @@ const TOPS: [&str; 6] = [
     "__kernel_vsyscall",
 ];
 
-pub(crate) struct Crashes<'a> {
-    names: &'a Names,
+pub(crate) struct Crashes {
+    /// The functions as they stand in JSON.
+    cpp: Vec<String>,
+    rust: Vec<String>,
     state: u64,
 }
 
-impl<'a> Crashes<'a> {
-    pub(crate) fn new(names: &'a Names) -> Self {
-        Self { names, state: 1 }
+impl Crashes {
+    pub(crate) fn new(names: &Names) -> Self {
+        let escaped =
+            |names: &[String]| names.iter().map(|name| serde_json::to_string(name).unwrap()).collect();
+        Self { cpp: escaped(&names.cpp), rust: escaped(&names.rust), state: 1 }
     }
 
-    /// The next crash, as a line of JSON.
+    /// The next crash.
     pub(crate) fn next_line(&mut self) -> String {
-        let threads: Vec<Value> = (0..THREADS).map(|_| self.thread()).collect();
-        json!({"crashing_thread": self.below(THREADS), "os": "Linux", "reason": "SIGSEGV", "threads": threads}).to_string()
-    }
-
-    fn thread(&mut self) -> Value {
-        let top = json!({"function": TOPS[self.below(TOPS.len())], "module": "libc.so.6"});
-        let frames = std::iter::once(top).chain((1..FRAMES).map(|_| self.frame()));
-        json!({"frames": frames.collect::<Vec<_>>()})
-    }
-
-    fn frame(&mut self) -> Value {
-        let line = self.below(2000);
-        if self.below(2) == 0 {
-            let function = &self.names.cpp[self.below(self.names.cpp.len())];
-            json!({"function": function, "module": "libLLVM.so", "file": "/src/llvm/lib/a.cpp", "line": line})
-        } else {
-            let function = &self.names.rust[self.below(self.names.rust.len())];
-            json!({"function": function, "module": "librustc_driver.so", "file": "/src/compiler/a.rs", "line": line})
+        let mut line = String::with_capacity(THREADS * FRAMES * 160);
+        let crashing = self.below(THREADS);
+        write!(line, r#"{{"crashing_thread":{crashing},"os":"Linux","reason":"SIGSEGV","threads":["#)
+            .unwrap();
+        for thread in 0..THREADS {
+            line.push_str(if thread == 0 { "" } else { "," });
+            self.write_thread(&mut line);
         }
+        line.push_str("]}");
+        line
+    }
+
+    fn write_thread(&mut self, line: &mut String) {
+        let top = TOPS[self.below(TOPS.len())];
+        write!(line, r#"{{"frames":[{{"function":"{top}","module":"libc.so.6"}}"#).unwrap();
+        for _ in 1..FRAMES {
+            let (number, is_rust) = (self.below(2000), self.below(2) == 0);
+            let index = self.below(if is_rust { self.rust.len() } else { self.cpp.len() });
+            let (function, module, file) = if is_rust {
+                (&self.rust[index], "librustc_driver.so", "/src/compiler/a.rs")
+            } else {
+                (&self.cpp[index], "libLLVM.so", "/src/llvm/lib/a.cpp")
+            };
+            write!(line, r#",{{"function":{function},"module":"{module}","file":"{file}","line":{number}}}"#)
+                .unwrap();
+        }
+        line.push_str("]}");
     }
 
     /// A number below a bound; the same ones in every run (xorshift).
