@@ -83,7 +83,7 @@ async fn priority_crashes_overtake_a_backlog_and_reprocessing_keeps_its_share_on
     let reprocessed = ranked("count(*)", &format!("name = 'Again' AND rank <= {first}"));
     println!("{reprocessed} of the first {first} were reprocessed");
     assert!(reprocessed <= first / EVERY + SLACK, "others go before reprocessing");
-    assert!(reprocessed + SLACK >= first / EVERY, "and it goes on");
+    assert!(reprocessed + 2 * SLACK >= first / EVERY, "and it goes on");
 
     backlog.close().await;
     assert!(processor.stop().success());
