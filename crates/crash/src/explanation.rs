@@ -35,13 +35,13 @@ pub struct ExplainedFrame {
     pub fate: FrameFate,
     /// The line of a list that says so, where one does.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub because: Option<ListLine>,
+    pub because: Option<Box<ListLine>>,
     /// The line of the list of sentinels that made this the first frame that counts.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub begins: Option<ListLine>,
+    pub begins: Option<Box<ListLine>>,
     /// The line of a list that put the line number into the text.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub numbered: Option<ListLine>,
+    pub numbered: Option<Box<ListLine>>,
 }
 
 /// What can become of a frame on the way to a signature.

@@ -26,7 +26,7 @@ const LONGEST: usize = 4 * 1024;
 pub(crate) struct Known {
     pub(crate) text: Arc<str>,
     /// The list's line that makes it the start of a signature.
-    pub(crate) sentinel: Option<ListLine>,
+    pub(crate) sentinel: Option<Box<ListLine>>,
     /// The entries of the lists that match it; asked for only by frames that a signature gets to.
     irrelevant: OnceLock<Option<usize>>,
     prefix: OnceLock<Option<usize>>,
@@ -43,13 +43,13 @@ impl Known {
     }
 
     /// The line of the list of irrelevant frames that matches.
-    pub(crate) fn irrelevant(&self, lists: &Lists) -> Option<ListLine> {
+    pub(crate) fn irrelevant(&self, lists: &Lists) -> Option<Box<ListLine>> {
         let entry = self.irrelevant.get_or_init(|| lists.irrelevant.first(&self.text));
         lists.irrelevant.cite((*entry)?)
     }
 
     /// The line of the list of frames that are kept which matches.
-    pub(crate) fn prefix(&self, lists: &Lists) -> Option<ListLine> {
+    pub(crate) fn prefix(&self, lists: &Lists) -> Option<Box<ListLine>> {
         let entry = self.prefix.get_or_init(|| lists.prefix.first(&self.text));
         lists.prefix.cite((*entry)?)
     }

@@ -138,8 +138,8 @@ fn entries(text: &str) -> impl Iterator<Item = Entry> {
         .map(|(line, text)| Entry { line, text: text.into() })
 }
 
-fn cite(list: &'static str, entry: &Entry) -> ListLine {
-    ListLine { list: Cow::Borrowed(list), line: entry.line, entry: Arc::clone(&entry.text) }
+fn cite(list: &'static str, entry: &Entry) -> Box<ListLine> {
+    Box::new(ListLine { list: Cow::Borrowed(list), line: entry.line, entry: Arc::clone(&entry.text) })
 }
 
 /// A list of patterns, compiled as one set.
@@ -159,7 +159,7 @@ impl Patterns {
     }
 
     /// Where an entry stands.
-    pub(crate) fn cite(&self, entry: usize) -> Option<ListLine> {
+    pub(crate) fn cite(&self, entry: usize) -> Option<Box<ListLine>> {
         self.entries.get(entry).map(|entry| cite(self.list, entry))
     }
 
@@ -208,7 +208,7 @@ impl Sentinels {
     }
 
     /// Where a frame stands in the list, if it does.
-    pub(crate) fn find(&self, frame: &str) -> Option<ListLine> {
+    pub(crate) fn find(&self, frame: &str) -> Option<Box<ListLine>> {
         self.0.get(frame).map(|entry| cite(SENTINELS, entry))
     }
 }

@@ -180,7 +180,7 @@ fn fate(
     before: Option<&Arc<str>>,
     crash: &CrashData<'_>,
     lists: &Lists,
-) -> (FrameFate, Option<ListLine>) {
+) -> (FrameFate, Option<Box<ListLine>>) {
     let known = &frame.known;
     if known.text.is_empty() {
         return (FrameFate::Nameless, None);
@@ -199,7 +199,7 @@ fn fate(
 
 /// The line that says that a frame's module is the platform's, whatever its function is called: without full symbols it
 /// is called like the nearest one that is exported. For our own stackwalks alone.
-fn irrelevant_module(frame: &Named<'_>, crash: &CrashData<'_>, lists: &Lists) -> Option<ListLine> {
+fn irrelevant_module(frame: &Named<'_>, crash: &CrashData<'_>, lists: &Lists) -> Option<Box<ListLine>> {
     if crash.origin != Origin::Processed {
         return None;
     }

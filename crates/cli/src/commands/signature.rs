@@ -201,7 +201,7 @@ fn explain(output: &mut impl Write, made: &Signature) -> io::Result<()> {
         let inlined = if frame.inlined { " [inlined]" } else { "" };
         write!(output, "  {:>3}  {:<12} {}{inlined}", frame.frame, fate(frame.fate), frame.text)?;
         for (why, line) in [("", &frame.because), ("begins: ", &frame.begins), ("line: ", &frame.numbered)] {
-            cite(output, why, line.as_ref())?;
+            cite(output, why, line.as_deref())?;
         }
         writeln!(output)?;
     }

@@ -19,8 +19,8 @@ use signature::{CrashData, Generator, Lists};
 use crate::{crashes::Crashes, reference::Reference};
 
 const CRASHES: usize = 1000;
-/// As many as fit into memory, read.
-const BATCH: usize = 25;
+/// How many are read before they are named: one, as whoever processes crashes does.
+const BATCH: usize = 1;
 
 fn main() {
     let python = std::env::args_os().nth(1).expect("the one argument is the Python that has siggen");
@@ -48,7 +48,7 @@ fn main() {
         theirs += answer.took;
         same +=
             made.iter().zip(&answer.signatures).filter(|(ours, theirs)| ours.signature == **theirs).count();
-        if batch % 4 == 0 {
+        if batch % 100 == 0 {
             eprintln!("{} of {CRASHES} crashes", batch * BATCH);
         }
     }

@@ -79,6 +79,10 @@ fn address(offset: &str) -> String {
 
 /// The file that a path names, without the source control system or the drive before it. A bare relative path is none.
 pub(crate) fn source_file(path: &str) -> Option<&str> {
+    // Most paths are plain ones.
+    if !path.contains(':') {
+        return path.starts_with('/').then_some(path);
+    }
     let mut parts = path.split(':');
     match (parts.next(), parts.next(), parts.next(), parts.next(), parts.next()) {
         (_, _, Some(file), Some(_), None) | (_, Some(file), None, ..) => Some(file),
