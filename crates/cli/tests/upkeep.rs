@@ -214,7 +214,8 @@ fn a_crash_that_is_erased_while_it_waits_or_is_processed_does_not_come_back() {
 
     // It is in a processor's hand: its result is in the store, and its fact waits for a product that is locked.
     let mut holder = installation
-        .command(&["sql", "--", "-c", "BEGIN; LOCK TABLE dim_product; SELECT pg_sleep(300)"])
+        .command(&["sql"])
+        .args(["--", "-c", "BEGIN; LOCK TABLE dim_product; SELECT pg_sleep(300)"])
         .stdin(Stdio::null())
         .stdout(Stdio::null())
         .stderr(Stdio::null())
