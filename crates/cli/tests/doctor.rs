@@ -127,6 +127,7 @@ fn a_healthy_standalone_with_servers_of_its_own_has_nothing_that_fails() {
         "database.sessions",
         "database.partitions",
         "database.scheduler",
+        "database.jobs",
         "broker.processors",
         "database.dead_letters",
         "database.versions",
@@ -193,6 +194,14 @@ fn a_store_that_cannot_be_used_is_named_with_what_is_in_the_way() {
     let findings = doctor.look("store");
     assert_eq!(findings.state("store.folder"), "ok", "{:#?}", findings.all);
     assert_eq!(fs::read_dir(dir.path().join("store")).unwrap().count(), 0, "nothing is left of the trial");
+}
+
+#[test]
+fn a_disk_is_judged_by_the_marks_of_the_configuration() {
+    let dir = folder();
+    fs::create_dir(dir.path().join("store")).unwrap();
+    let doctor = Doctor::new(dir.path(), "doctor_marks").with("CRASHMILL__CRASHSTORE__REFUSE_BELOW", "100%");
+    doctor.look("store").fails("store.space", "refuse_below", "crashmill expire");
 }
 
 #[test]

@@ -304,6 +304,26 @@ impl Objects {
         Ok(Freed { files, bytes: bytes.load(Ordering::Relaxed) })
     }
 
+    /// Does with an object beside the areas what is done with crashes.
+    pub(crate) async fn try_out(&self) -> Result<(), Error> {
+        const SAID: &[u8] = b"a trial: this may be deleted";
+        let path = Path::from(format!("{}/trial-{:016x}", self.inner.prefix, rand::random::<u64>()));
+        let trying = async {
+            self.inner.store.list_with_delimiter(Some(&self.area(Area::Raw))).await?;
+            self.inner.store.put(&path, PutPayload::from_static(SAID)).await?;
+            let read = self.inner.store.get(&path).await?.bytes().await?;
+            self.inner.store.delete(&path).await?;
+            Ok(read)
+        };
+        let read = within("trying what crashes need", DEADLINE, trying).await?;
+        if read == SAID {
+            Ok(())
+        } else {
+            let other = std::io::Error::other("it gave back other bytes than were written");
+            Err(Error::io(format!("reading {path} from the object store"), other))
+        }
+    }
+
     /// Puts an object in its place, whole.
     async fn put(&self, area: Area, id: CrashId, bytes: Bytes) -> Result<(), Error> {
         let path = self.path(area, id);

@@ -273,6 +273,18 @@ impl CrashStore {
         }
     }
 
+    /// Lists, writes, reads and deletes in an object store what is no crash: whether a role could. A store on a disk is
+    /// tried by whoever looks at its folder.
+    ///
+    /// # Errors
+    /// What the object store refused.
+    pub async fn try_out(&self) -> Result<(), Error> {
+        match &self.backend {
+            Backend::Local(_) => Ok(()),
+            Backend::Objects(objects) => objects.try_out().await,
+        }
+    }
+
     /// The store on a disk, for tests that look below.
     #[cfg(test)]
     pub(crate) fn local(&self) -> &LocalStore {

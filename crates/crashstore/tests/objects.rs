@@ -43,6 +43,20 @@ async fn a_crash_is_read_whole_from_objects_named_by_its_id() {
 }
 
 #[tokio::test]
+async fn a_trial_leaves_nothing_and_fails_where_there_is_no_bucket() {
+    let (bucket, folder) = (Bucket::create("objects_trial"), tempfile::tempdir().unwrap());
+    open(&bucket, folder.path()).try_out().await.unwrap();
+    assert_eq!(bucket.keys(), Vec::<String>::new());
+
+    let config = Config {
+        url: Some("s3://nobody-made-it".to_owned()),
+        ..in_bucket(&bucket, bucket.endpoint(), folder.path())
+    };
+    let error = CrashStore::open(&config).unwrap().try_out().await.unwrap_err();
+    assert!(matches!(error, Error::ObjectStore { .. }), "{error}");
+}
+
+#[tokio::test]
 async fn what_is_not_there_is_nothing_and_a_bucket_that_is_not_there_is_a_failure() {
     let (bucket, folder) = (Bucket::create("objects_nothing"), tempfile::tempdir().unwrap());
     let store = open(&bucket, folder.path());

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use facts::{Error, Examination};
+use facts::{Error, Examination, Facts, JobRun, JobState};
 use jiff::{SignedDuration, Timestamp, tz::TimeZone};
 
 use super::findings::Findings;
@@ -25,10 +25,49 @@ pub(super) async fn look(config: Config) -> Findings {
                 format!("PostgreSQL {} at {}, {}", found.server, config.facts.url, took(found.round_trip)),
             );
             examined(&found, &mut findings);
+            if found.schema.check().is_ok() {
+                jobs(&config.facts, &mut findings).await;
+            }
         }
         Err(error) => unreachable(&error, began.elapsed(), &mut findings),
     }
     findings
+}
+
+/// How the scheduler's jobs fare, by what their passes have left.
+async fn jobs(config: &facts::Config, findings: &mut Findings) {
+    let check = "database.jobs";
+    let asked = async { Facts::connect(config).await?.last_jobs().await };
+    let jobs = match asked.await {
+        Ok(jobs) => jobs,
+        Err(error) => {
+            return findings.warn(
+                check,
+                format!("how the jobs fare could not be read: {error}"),
+                "ask again; if it stays so, see the database's log",
+            );
+        }
+    };
+    let failing: Vec<String> = jobs.iter().filter(|job| job.state == JobState::Failed).map(failure).collect();
+    if jobs.is_empty() {
+        findings.warn(check, "no job has run yet", "start a scheduler: systemctl start crashmill-scheduler");
+    } else if failing.is_empty() {
+        findings.ok(check, format!("{} jobs, and the last pass of none has failed", jobs.len()));
+    } else {
+        findings.warn(
+            check,
+            failing.join("; "),
+            "they are tried again by themselves; the scheduler's log and `crashmill status` say more",
+        );
+    }
+}
+
+fn failure(job: &JobRun) -> String {
+    let JobRun { job, attempt, error, .. } = job;
+    format!(
+        "{job} has failed {attempt} times in a row: {}",
+        error.as_deref().unwrap_or("it does not say why")
+    )
 }
 
 fn took(time: Duration) -> String {

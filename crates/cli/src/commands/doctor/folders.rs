@@ -7,17 +7,14 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use rustix::fs::{FallocateFlags, fallocate, statfs, statvfs};
+use crashstore::space::{Reading, State, Watermarks};
+use rustix::fs::{FallocateFlags, fallocate, statfs};
 
 use super::{findings::Findings, objects};
 use crate::config::Config;
 
 /// How much is written to try a disk: some pages, so that a hole can be punched into them.
 const TRIAL_BYTES: usize = 64 << 10;
-/// Less room than this much of the disk is worth a word.
-const LITTLE: f64 = 0.10;
-/// Less than this is nothing.
-const ALMOST_NOTHING: u64 = 512 << 20;
 
 /// Filesystems by their number (statfs(2)), and what is to be known of them.
 const SPECIAL: [(u64, &str, &str); 6] = [
@@ -41,10 +38,11 @@ const SPECIAL: [(u64, &str, &str); 6] = [
     ),
 ];
 
-/// A folder, its key in the configuration, and the names of its checks.
+/// A folder, its key in the configuration, the marks of its disk, and the names of its checks.
 struct Folder {
     path: PathBuf,
     key: &'static str,
+    marks: Watermarks,
     checks: Checks,
 }
 
@@ -57,16 +55,17 @@ struct Checks {
 
 /// The crash store, and where crashes are while it does not take them.
 pub(super) async fn store(config: Config) -> Findings {
+    let marks = config.crashstore.watermarks();
     let spool = config.crashstore.spool_folder().map(|path| {
         let checks =
             Checks { folder: "store.spool", filesystem: "store.spool_disk", space: "store.spool_space" };
-        Folder { path, key: "crashstore.spool", checks }
+        Folder { path, key: "crashstore.spool", marks, checks }
     });
     let mut findings = if config.crashstore.url.is_some() {
         objects::look(config.crashstore).await
     } else {
         let checks = Checks { folder: "store.folder", filesystem: "store.filesystem", space: "store.space" };
-        aside(Folder { path: config.crashstore.path, key: "crashstore.path", checks }).await
+        aside(Folder { path: config.crashstore.path, key: "crashstore.path", marks, checks }).await
     };
     if let Some(spool) = spool {
         findings.append(aside(spool).await);
@@ -77,13 +76,14 @@ pub(super) async fn store(config: Config) -> Findings {
 pub(super) async fn journal(config: Config) -> Findings {
     let checks =
         Checks { folder: "journal.folder", filesystem: "journal.filesystem", space: "journal.space" };
-    aside(Folder { path: config.queue.journal, key: "queue.journal", checks }).await
+    let marks = config.crashstore.watermarks();
+    aside(Folder { path: config.queue.journal, key: "queue.journal", marks, checks }).await
 }
 
 /// Where what symbol servers sent is kept.
-pub(super) async fn symbols_cache(path: PathBuf) -> Findings {
+pub(super) async fn symbols_cache(path: PathBuf, marks: Watermarks) -> Findings {
     let checks = Checks { folder: "symbols.cache", filesystem: "symbols.filesystem", space: "symbols.space" };
-    aside(Folder { path, key: "symbols.cache", checks }).await
+    aside(Folder { path, key: "symbols.cache", marks, checks }).await
 }
 
 /// A disk may hang, and must not take the others along.
@@ -207,38 +207,16 @@ impl Folder {
         }
     }
 
+    /// By the same marks by which the roles take crashes or refuse them.
     fn space(&self, findings: &mut Findings) {
         let check = self.checks.space;
-        let Ok(filesystem) = statvfs(&self.path) else { return };
-        let free = filesystem.f_bavail.saturating_mul(filesystem.f_frsize);
-        let share = share(filesystem.f_bavail, filesystem.f_blocks);
-        let files = share_of_files(filesystem.f_favail, filesystem.f_files);
-        let said = format!("{} free, {:.0} %{}", gibibytes(free), share * 100.0, files.1);
-        let advice = "add room, or keep crashes for a shorter time; `crashmill status` shows what waits";
-        if free < ALMOST_NOTHING || files.0 < LITTLE / 10.0 {
-            findings.fail(check, said, advice);
-        } else if share < LITTLE || files.0 < LITTLE {
-            findings.warn(check, said, advice);
-        } else {
-            findings.ok(check, said);
+        let Ok(reading) = Reading::now(&self.path, &self.marks) else { return };
+        let advice =
+            "add room, or keep crashes for a shorter time: `crashmill expire --dry-run` shows what would go";
+        match reading.state {
+            State::Ok => findings.ok(check, reading.to_string()),
+            State::Low => findings.warn(check, reading.to_string(), advice),
+            State::Refuse | State::Stop => findings.fail(check, reading.to_string(), advice),
         }
     }
-}
-
-fn gibibytes(bytes: u64) -> String {
-    #[expect(clippy::cast_precision_loss, reason = "a tenth is enough")]
-    let gibibytes = bytes as f64 / f64::from(1 << 30);
-    format!("{gibibytes:.1} GiB")
-}
-
-/// A part of a whole; all of it, where the whole is not told.
-fn share(part: u64, whole: u64) -> f64 {
-    #[expect(clippy::cast_precision_loss, reason = "a percentage needs no more")]
-    if whole == 0 { 1.0 } else { part as f64 / whole as f64 }
-}
-
-/// Filesystems that make inodes as they need them tell of none.
-fn share_of_files(free: u64, all: u64) -> (f64, String) {
-    let share = share(free, all);
-    (share, if all == 0 { String::new() } else { format!("; of its inodes {:.0} %", share * 100.0) })
 }

@@ -16,7 +16,7 @@ use crate::config::Config;
 const ANSWER: Duration = Duration::from_secs(8);
 
 pub(super) async fn look(config: Config) -> Findings {
-    let symbols = config.symbols;
+    let (symbols, marks) = (config.symbols, config.crashstore.watermarks());
     let mut findings = Findings::default();
     if symbols.paths.is_empty() && symbols.servers.is_empty() {
         findings.warn(
@@ -31,7 +31,7 @@ pub(super) async fn look(config: Config) -> Findings {
     if symbols.servers.is_empty() {
         return findings;
     }
-    let cache = folders::symbols_cache(symbols.cache);
+    let cache = folders::symbols_cache(symbols.cache, marks);
     let client = Client::builder().timeout(ANSWER).build();
     let asking = async {
         match &client {
