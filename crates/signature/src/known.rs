@@ -10,6 +10,7 @@ use std::{
 };
 
 use crash::ListLine;
+use foldhash::fast::RandomState;
 
 use crate::{
     lists::Lists,
@@ -87,8 +88,8 @@ pub(crate) struct KnownFunctions {
 
 #[derive(Debug, Default)]
 struct Generations {
-    young: HashMap<Box<str>, KnownFunction>,
-    old: HashMap<Box<str>, KnownFunction>,
+    young: HashMap<Box<str>, KnownFunction, RandomState>,
+    old: HashMap<Box<str>, KnownFunction, RandomState>,
 }
 
 impl Generations {
