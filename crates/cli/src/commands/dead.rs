@@ -73,6 +73,11 @@ impl Filter {
 }
 
 #[derive(Debug, clap::Args)]
+#[command(after_help = "\
+Examples:
+  crashmill dead list
+  crashmill dead list --reason damaged --all --limit 100
+  crashmill dead list --state dropped --all --json | jq -r .crash_id")]
 pub(crate) struct List {
     #[command(flatten)]
     filter: Filter,
@@ -109,6 +114,10 @@ impl From<StandingArg> for Standing {
 }
 
 #[derive(Debug, clap::Args)]
+#[command(after_help = "\
+Examples:
+  crashmill dead show bp-0b4d3a6e-72c1-4f0b-8a57-3c9d50261123
+  crashmill dead show 26460bd3a6e72c14 --json")]
 pub(crate) struct Show {
     /// The crash id, in any of its forms
     id: GivenId,
@@ -121,6 +130,11 @@ pub(crate) struct Show {
 #[command(after_help = "\
 Each id is published as a first attempt, and its letter is marked once the broker has confirmed it; the letter goes when the
 crash has its result. Ended at any moment, the command can be given again. Erased crashes are left alone.
+
+Examples:
+  crashmill dead retry bp-0b4d3a6e-72c1-4f0b-8a57-3c9d50261123
+  crashmill dead retry --reason not_in_store --day 2026-11-23
+  crashmill dead retry --all --rate 100
 
 Exit status: 0 all were published, 1 some were not (which and why is said).")]
 pub(crate) struct Retry {
@@ -141,6 +155,9 @@ pub(crate) struct Retry {
 }
 
 #[derive(Debug, clap::Args)]
+#[command(after_help = "\
+Examples:
+  crashmill dead drop 26460bd3a6e72c14 --why 'the disk is gone'")]
 pub(crate) struct DropIt {
     /// The crash ids, in any of their forms
     #[arg(required = true)]
