@@ -94,7 +94,9 @@ impl Installation {
 
     /// Sends a crash by way of a collector that is started for it and ends after it.
     pub(crate) fn submit(&self) -> String {
-        let collector = self.start("collector");
+        let mut collector = self.start("collector");
+        // Else the id may stay behind in its journal.
+        collector.until_logged("connected to RabbitMQ");
         let id = collector.submit();
         assert!(collector.stop().success());
         id
