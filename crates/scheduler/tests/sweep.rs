@@ -143,6 +143,32 @@ async fn a_crash_that_comes_into_an_old_minute_is_found_also_by_a_scheduler_that
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_list_that_is_full_gets_shorter_and_the_sweep_goes_on() {
+    const FULL: i64 = 20_000;
+    const COMPLETE: i64 = 10;
+    let installation = Installation::new("sweep_full").await;
+    let now = Timestamp::now();
+    let minute = |age: i64| Minute::of(now - SignedDuration::from_mins(age));
+    let list = async |ages: std::ops::Range<i64>, due_at: Timestamp| {
+        let minutes: Vec<Minute> = ages.map(|age| minute(DAYS + age)).collect();
+        installation.facts.list_minutes(&minutes, due_at, false).await.expect("the database takes it");
+    };
+    // There is nothing in them any more, and most have their time.
+    list(0..COMPLETE, now).await;
+    list(COMPLETE..FULL, now + SignedDuration::from_hours(24)).await;
+    let mark = facts::SweepMark { swept_until: minute(2 * MINUTES), late_until: now };
+    installation.facts.set_sweep_mark(&mark).await.expect("the database takes it");
+    let lost = id(MINUTES, ThrottleDigit::Accept, 1);
+    installation.store(lost).await;
+
+    let scheduler = Scheduler::start(&installation.config).await;
+    assert_eq!(take(&installation.config.queue).await.crash_id, lost);
+    let listed = installation.facts.sweep_backlog().await.expect("the database answers").minutes;
+    assert!(i64::try_from(listed).unwrap() <= FULL - COMPLETE + 1, "{listed}");
+    scheduler.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_mark_from_a_clock_that_was_wrong_is_not_believed() {
     let installation = Installation::new("sweep_clock").await;
     let future = Timestamp::now() + SignedDuration::from_hours(24 * 365);

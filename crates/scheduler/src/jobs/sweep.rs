@@ -11,7 +11,8 @@
 //! of every minute before it all crashes have a result, or the minute is listed with the time at which to look again.
 //! So a pass costs the minutes that are new and those that are due, whatever the store holds; the next leader goes on
 //! where the last one was; and nothing is forgotten, however long it was put off. The list is bounded: when it is full
-//! the mark stands still.
+//! the mark stands still. What is listed is looked at first, with half of a pass's time and half of what it may publish,
+//! so that the list gets shorter however much is new, and what is new has the other half.
 //!
 //! A crash may also come into a minute that was left behind: from a collector whose clock was wrong, or out of a spool.
 //! Then something was written there long after its time, which is looked for now and then.
@@ -99,11 +100,15 @@ impl Job for Sweep {
         // because a processor has it.
         let waiting = self.waiting().await?;
         let mut terms = Terms::of(&self.config, now, waiting);
+        // First, and whatever becomes of the rest: this alone makes the list shorter, and a full list holds up the rest.
+        let kept = terms.keep_half();
+        let listed = self.sweep_listed(&mut terms).await;
+        terms.give_back(kept);
         let mut mark = self.mark(&terms).await?;
         self.list_late(&mut mark, &terms).await?;
-        let is_through =
-            self.sweep_new(&mut mark, &mut terms).await? && self.sweep_listed(&mut terms).await?;
+        let new = self.sweep_new(&mut mark, &mut terms).await;
         self.tell_age(&mark, &terms).await?;
+        let is_through = listed? & new?;
         if !is_through {
             tracing::debug!("the sweep goes on in its next pass");
         } else if waiting > 0 {
@@ -235,7 +240,7 @@ impl Sweep {
         let due = self.facts.due_minutes(terms.now, terms.none_waits(), LISTED_TOGETHER).await?;
         let is_all = due.len() < LISTED_TOGETHER as usize;
         for minute in due {
-            if terms.are_over() {
+            if terms.are_half_over() {
                 return Ok(false);
             }
             match self.look(minute, terms).await? {

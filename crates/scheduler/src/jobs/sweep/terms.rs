@@ -74,6 +74,24 @@ impl Terms {
         self.began.elapsed() >= LONG_ENOUGH
     }
 
+    /// Whether the pass has taken half of its time.
+    pub(super) fn are_half_over(&self) -> bool {
+        self.began.elapsed() >= LONG_ENOUGH / 2
+    }
+
+    /// Takes away half of what may be published, the smaller one, for what comes later in the pass.
+    #[must_use]
+    pub(super) fn keep_half(&mut self) -> usize {
+        let kept = self.most / 2;
+        self.most -= kept;
+        kept
+    }
+
+    /// Gives that half back.
+    pub(super) fn give_back(&mut self, kept: usize) {
+        self.most += kept;
+    }
+
     /// What may be done about a crash that could have been published since then.
     pub(super) fn age(&self, since: Timestamp) -> Age {
         let age = self.now.duration_since(since);
