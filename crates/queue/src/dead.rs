@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use crash::QueueName;
 use lapin::{Acker, BasicProperties, Channel, options::BasicGetOptions, types::ShortString};
+use sha2::{Digest as _, Sha256};
 
 use crate::{
     config::Config,
@@ -33,11 +34,25 @@ pub struct DeadQueue {
 /// One message in `dead`. It is still there until it is [forgotten](Parked::forget).
 #[derive(Debug)]
 pub struct Parked {
-    /// What it says; nothing when it names no crash.
-    pub message: Option<Message>,
+    /// What it says.
+    pub content: Content,
     /// Who has put it there.
     pub by: Parker,
     acker: Acker,
+}
+
+/// What a message in `dead` says.
+#[derive(Debug)]
+pub enum Content {
+    /// It names a crash.
+    Message(Message),
+    /// It does not. What it says instead may be anybody's secret, so this is all that is told of it.
+    Unreadable {
+        /// How long its body is.
+        bytes: usize,
+        /// The SHA-256 of its body, in hex digits.
+        sha256: String,
+    },
 }
 
 /// Who has put a message into `dead`.
@@ -72,7 +87,8 @@ impl DeadQueue {
             .map_err(|_| Error::Timeout { doing: doing.to_owned(), after: LIMIT })?
     }
 
-    /// Up to so many messages; none at the end. Those that are not forgotten are back in the queue when this look has ended.
+    /// Up to so many messages; none at the end. Those that are not forgotten are back in the queue when this look has ended,
+    /// and the broker counts that: forget each, for since RabbitMQ 4.0 it drops a message that has come back 20 times.
     ///
     /// # Errors
     /// When the broker does not give them.
@@ -86,7 +102,7 @@ impl DeadQueue {
             };
             self.left -= 1;
             let lapin::message::Delivery { data, properties, acker, .. } = got.delivery;
-            taken.push(Parked { message: Message::read(&data, &properties), by: parker(&properties), acker });
+            taken.push(Parked { content: content(&data, &properties), by: parker(&properties), acker });
         }
         Ok(taken)
     }
@@ -100,6 +116,28 @@ impl Parked {
     pub async fn forget(self) -> Result<(), Error> {
         finish(&self.acker).await
     }
+}
+
+impl Content {
+    /// The message, where it names a crash.
+    #[must_use]
+    pub fn message(&self) -> Option<&Message> {
+        match self {
+            Self::Message(message) => Some(message),
+            Self::Unreadable { .. } => None,
+        }
+    }
+}
+
+fn content(body: &[u8], properties: &BasicProperties) -> Content {
+    Message::read(body, properties).map_or_else(
+        || {
+            let hash = Sha256::digest(body);
+            let sha256 = hash.iter().map(|byte| format!("{byte:02x}")).collect();
+            Content::Unreadable { bytes: body.len(), sha256 }
+        },
+        Content::Message,
+    )
 }
 
 fn parker(properties: &BasicProperties) -> Parker {

@@ -38,7 +38,7 @@ mod wire;
 
 pub use config::Config;
 pub use consumer::{Consumer, Prefetch, Valve};
-pub use dead::{DeadQueue, Parked, Parker};
+pub use dead::{Content, DeadQueue, Parked, Parker};
 pub use delivery::{Delivery, Later};
 pub use depths::{Depth, Kind, depths};
 pub use direct::Direct;

@@ -13,6 +13,7 @@
 //! expires or pushes out. Without that dead-letter exchange it would be discarded without a word. So `dead` holds what
 //! this crate has parked, with a header `queue`, and what the broker has put there, with headers `x-death` and
 //! `x-first-death-queue` instead and whatever `reason` an earlier attempt had.
+//! `dead` has such a limit too, and nowhere to send what exceeds it; so nothing may be taken from it again and again.
 //!
 //! A retry is published to the exchange of its delay with the work queue's name as routing key. When its time to live
 //! is over, the broker dead-letters it to `crashmill` with the key that it still has, so it comes home.

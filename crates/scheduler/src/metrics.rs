@@ -73,13 +73,15 @@ impl Metrics {
         Self::backlog(None);
     }
 
-    /// `crashmill_scheduler_dead_letters`: crashes that were given up and about which nothing was decided, and
-    /// `crashmill_scheduler_dead_unreadable`: messages among the dead that name no crash.
-    pub(crate) fn dead_letters(letters: u64, unreadable: u64) {
+    /// `crashmill_scheduler_dead_letters`: crashes that were given up and about which nothing was decided.
+    pub(crate) fn dead_letters(letters: u64) {
         #[expect(clippy::cast_precision_loss, reason = "nobody has 2^53 dead letters")]
         gauge!("crashmill_scheduler_dead_letters").set(letters as f64);
-        #[expect(clippy::cast_precision_loss, reason = "there are at most as many as messages in a queue")]
-        gauge!("crashmill_scheduler_dead_unreadable").set(unreadable as f64);
+    }
+
+    /// `crashmill_scheduler_dead_unreadable_total`: messages among the dead that named no crash and were taken away.
+    pub(crate) fn dead_unreadable() {
+        counter!("crashmill_scheduler_dead_unreadable_total").increment(1);
     }
 
     /// `crashmill_scheduler_expired_bytes_total{area}`: what dropping old days and partitions gave back.
@@ -101,8 +103,9 @@ impl Metrics {
         counter!("crashmill_scheduler_compacted_bytes_total", "area" => area.as_str()).increment(bytes);
     }
 
-    /// The counter of finds is there from the start, so that its first increase is seen.
+    /// These counters are there from the start, so that their first increase is seen.
     pub(crate) fn begin() {
+        counter!("crashmill_scheduler_dead_unreadable_total").increment(0);
         counter!("crashmill_scheduler_reconciler_orphans_total").increment(0);
         Self::leading(false);
     }

@@ -7,6 +7,10 @@ use std::time::Duration;
 use crash::{CrashId, QueueName, ThrottleDigit};
 use facts::{CrashFact, DeadLetter, Lacks, Part};
 use jiff::Timestamp;
+use lapin::{
+    BasicProperties, Connection, ConnectionProperties,
+    options::{BasicGetOptions, BasicPublishOptions, BasicRejectOptions},
+};
 use queue::{Consumer, Direct, Kind, Message, Prefetch};
 use scheduler::collect;
 use support::{Installation, Scheduler, fact, id, take};
@@ -61,7 +65,7 @@ async fn what_is_parked_goes_once_its_letter_is_certain_and_an_erased_crash_gets
     let (facts, crashes) = (&installation.facts, &installation.crashes);
     let look = async || collect(facts, crashes, &installation.config.queue, Timestamp::now()).await;
     let collected = look().await.expect("everything answers");
-    assert_eq!((collected.gone, collected.written, collected.left, collected.unreadable), (4, 1, 0, 0));
+    assert_eq!((collected.gone, collected.written, collected.unreadable), (4, 1, 0));
     assert_eq!(parked(&installation).await, 0);
     let known = facts.letter(without).await.expect("it answers").expect("it has a letter now");
     assert_eq!((known.letter.reason.as_str(), known.letter.attempts), ("damaged", 1));
@@ -70,6 +74,38 @@ async fn what_is_parked_goes_once_its_letter_is_certain_and_an_erased_crash_gets
     }
     // What is done twice changes nothing.
     assert_eq!(look().await.expect("everything answers").gone, 0);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn nothing_stays_among_the_dead_neither_what_the_broker_gave_up_nor_what_names_no_crash() {
+    let installation = Installation::new("letters_broker").await;
+    let queue = &installation.config.queue;
+    let given_up = id(0, ThrottleDigit::Accept, 1);
+    installation.store(given_up).await;
+    let broker = Direct::connect(queue).await.expect("the broker is there");
+    let message = Message::new(given_up, Timestamp::now());
+    broker.publish(QueueName::Standard, &message).await.expect("it is confirmed");
+    let connection = Connection::connect(&testing::amqp_url(), ConnectionProperties::default())
+        .await
+        .expect("it is there");
+    let channel = connection.create_channel().await.expect("there are channels");
+    let name = |queue: &str| format!("{}.{queue}", installation.config.queue.namespace);
+    let got = channel.basic_get(name("standard").into(), BasicGetOptions::default()).await;
+    let got = got.expect("it answers").expect("there is one");
+    // To the broker it is the same whether a consumer, a limit or a policy ends the message's life.
+    got.delivery.acker.reject(BasicRejectOptions { requeue: false }).await.expect("it is taken");
+    let options = BasicPublishOptions::default();
+    let properties = BasicProperties::default();
+    let publishing = channel.basic_publish("".into(), name("dead").into(), options, b"hello", properties);
+    publishing.await.expect("it is sent").await.expect("it arrives");
+    testing::eventually(SOON, async || (parked(&installation).await == 2).then_some(())).await;
+
+    let (facts, crashes) = (&installation.facts, &installation.crashes);
+    let collected = collect(facts, crashes, queue, Timestamp::now()).await.expect("everything answers");
+    assert_eq!((collected.gone, collected.written, collected.unreadable), (2, 1, 1));
+    assert_eq!(parked(&installation).await, 0);
+    let letter = facts.letter(given_up).await.expect("it answers").expect("it has a letter").letter;
+    assert_eq!((letter.stage.as_str(), letter.reason.as_str()), ("queue", "given_up_by_broker"));
 }
 
 #[tokio::test(flavor = "multi_thread")]

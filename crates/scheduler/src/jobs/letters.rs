@@ -7,9 +7,12 @@
 //! | the crash has a letter or a fact | taken away |
 //! | the crash was erased | taken away |
 //! | parked by a processor, and there is no letter | its letter is written, then it is taken away |
-//! | put there by the broker, and the crash is young | left: the sweep publishes it again, and then it has a letter or a fact |
-//! | put there by the broker, and the crash is old | a letter is written, then it is taken away |
-//! | it names no crash | left, and counted: a person looks at it |
+//! | put there by the broker, and there is no letter | a letter is written, then it is taken away |
+//! | it names no crash | logged with its length and hash and counted, then taken away |
+//!
+//! Nothing stays there: a broker counts how often a message was taken and came back, and drops it after 20 times without a
+//! word. So a store that does not answer keeps no letter from being written; a database that does not answer ends the
+//! look, and also the scheduler's lead. A crash whose message is lost all the same has no result, and the sweep finds it.
 //!
 //! Nothing is taken away before what replaces it is committed, so it may end anywhere and be done twice.
 
@@ -19,8 +22,8 @@ use anyhow::Context as _;
 use crash::CrashId;
 use crashstore::{Area, CrashStore};
 use facts::{DeadLetter, Facts, Which};
-use jiff::{SignedDuration, Timestamp};
-use queue::{DeadQueue, Message, Parked, Parker};
+use jiff::Timestamp;
+use queue::{Content, DeadQueue, Message, Parked, Parker};
 use serde::Serialize;
 
 use crate::{
@@ -30,11 +33,6 @@ use crate::{
 
 /// How many messages are looked at together.
 const BATCH: usize = 200;
-/// How many are left where they are, at most; they are held until the look ends.
-const MOST_LEFT: usize = 10_000;
-/// A crash that is older may be out of the sweep's sight soon.
-const LEFT_TO_THE_SWEEP: SignedDuration = SignedDuration::from_hours(24);
-
 /// Looks through `dead`.
 pub(crate) struct Letters {
     pub(crate) facts: Facts,
@@ -55,7 +53,7 @@ impl Job for Letters {
             );
         }
         let groups = self.facts.letter_groups(&Which::default()).await?;
-        Metrics::dead_letters(groups.iter().map(|group| group.count).sum(), collected.unreadable);
+        Metrics::dead_letters(groups.iter().map(|group| group.count).sum());
         Ok(Pass::Done(collected.gone))
     }
 }
@@ -67,9 +65,7 @@ pub struct Collected {
     pub gone: u64,
     /// Letters that were written, of crashes that had none.
     pub written: u64,
-    /// Messages that were left to the sweep.
-    pub left: u64,
-    /// Messages that name no crash.
+    /// Those of them that named no crash.
     pub unreadable: u64,
 }
 
@@ -84,48 +80,41 @@ pub async fn collect(
     now: Timestamp,
 ) -> anyhow::Result<Collected> {
     let mut collected = Collected::default();
-    let mut left = Vec::new();
     let mut look = DeadQueue::open(queue).await.context("opening the queue of the dead")?;
-    while left.len() < MOST_LEFT {
+    loop {
         let parked = look.take(BATCH).await.context("looking into the queue of the dead")?;
         if parked.is_empty() {
-            break;
+            return Ok(collected);
         }
         let unknown = unknown(facts, &parked).await?;
         for parked in parked {
-            match fate(&parked, &unknown, crashes, now).await? {
-                Fate::Unreadable => {
-                    collected.unreadable += 1;
-                    left.push(parked);
-                }
-                Fate::Left => {
-                    collected.left += 1;
-                    left.push(parked);
-                }
-                Fate::Gone(letter) => {
-                    if let Some(letter) = letter {
+            match &parked.content {
+                Content::Message(message) => {
+                    if let Some(letter) = letter(message, &parked.by, &unknown, crashes, now).await {
                         facts.record_dead_letter(&letter).await.context("recording a dead letter")?;
                         collected.written += 1;
                     }
-                    parked.forget().await.context("taking a message out of the queue of the dead")?;
-                    collected.gone += 1;
+                }
+                Content::Unreadable { bytes, sha256 } => {
+                    tracing::error!(
+                        bytes,
+                        sha256,
+                        "a message in the queue `dead` names no crash; it is taken away, so find out who publishes such"
+                    );
+                    Metrics::dead_unreadable();
+                    collected.unreadable += 1;
                 }
             }
+            parked.forget().await.context("taking a message out of the queue of the dead")?;
+            collected.gone += 1;
         }
     }
-    Ok(collected)
-}
-
-enum Fate {
-    Gone(Option<DeadLetter>),
-    Left,
-    Unreadable,
 }
 
 /// Those that have neither a fact nor a letter.
 async fn unknown(facts: &Facts, parked: &[Parked]) -> anyhow::Result<HashSet<CrashId>> {
     let ids: Vec<CrashId> =
-        parked.iter().filter_map(|parked| Some(parked.message.as_ref()?.crash_id)).collect();
+        parked.iter().filter_map(|parked| Some(parked.content.message()?.crash_id)).collect();
     let mut unknown: HashSet<CrashId> = facts.unaccounted(&ids).await?.into_iter().collect();
     for id in facts.with_letter(&ids).await? {
         unknown.remove(&id);
@@ -133,47 +122,48 @@ async fn unknown(facts: &Facts, parked: &[Parked]) -> anyhow::Result<HashSet<Cra
     Ok(unknown)
 }
 
-async fn fate(
-    parked: &Parked,
+/// The letter that a crash is to have; nothing when it has one or a fact, or was erased.
+async fn letter(
+    message: &Message,
+    by: &Parker,
     unknown: &HashSet<CrashId>,
     crashes: &CrashStore,
     now: Timestamp,
-) -> anyhow::Result<Fate> {
-    let Some(message) = &parked.message else { return Ok(Fate::Unreadable) };
-    let id = message.crash_id;
-    if !unknown.contains(&id) || is_erased(crashes, id).await? {
-        return Ok(Fate::Gone(None));
+) -> Option<DeadLetter> {
+    let Message { crash_id, attempt, .. } = *message;
+    if !unknown.contains(&crash_id) || is_erased(crashes, crash_id).await {
+        return None;
     }
-    let letter = |stage: &str, reason: &str, detail: String| {
-        let Message { crash_id, attempt, .. } = *message;
-        let (stage, reason) = (stage.to_owned(), reason.to_owned());
-        Fate::Gone(Some(DeadLetter {
-            crash_id,
-            died_at: now,
-            stage,
-            reason,
-            attempts: attempt,
-            detail: Some(detail),
-        }))
-    };
-    Ok(match &parked.by {
+    let (stage, reason, detail) = match by {
         Parker::Processor(_) => {
             let reason = message.reason.as_deref().unwrap_or("unknown");
-            letter(
-                "process",
-                reason,
-                "the letter was lost, and is written from the parked message".to_owned(),
-            )
+            ("process", reason, "the letter was lost, and is written from the parked message".to_owned())
         }
-        Parker::Broker(_) if now.duration_since(id.received_at()) < LEFT_TO_THE_SWEEP => Fate::Left,
         Parker::Broker(why) => {
-            letter("queue", "given_up_by_broker", format!("the broker took it off its queue: {why}"))
+            ("queue", "given_up_by_broker", format!("the broker took it off its queue: {why}"))
         }
+    };
+    Some(DeadLetter {
+        crash_id,
+        died_at: now,
+        stage: stage.to_owned(),
+        reason: reason.to_owned(),
+        attempts: attempt,
+        detail: Some(detail),
     })
 }
 
-async fn is_erased(crashes: &CrashStore, id: CrashId) -> anyhow::Result<bool> {
-    let frames = crashes.find(id).await.context("looking for a dead crash in the store")?;
-    let raw: Vec<_> = frames.iter().filter(|frame| frame.area == Area::Raw).collect();
-    Ok(!raw.is_empty() && raw.iter().all(|frame| frame.erased))
+/// Whether the store says so. The database says so too and then takes no letter, so that a store that does not answer need
+/// not keep the message where it is.
+async fn is_erased(crashes: &CrashStore, id: CrashId) -> bool {
+    match crashes.find(id).await {
+        Ok(frames) => {
+            let raw: Vec<_> = frames.iter().filter(|frame| frame.area == Area::Raw).collect();
+            !raw.is_empty() && raw.iter().all(|frame| frame.erased)
+        }
+        Err(error) => {
+            tracing::warn!(crash_id = %id, %error, "a dead crash cannot be looked for in the store");
+            false
+        }
+    }
 }
