@@ -20,7 +20,7 @@ use std::{
 
 use crash::{CrashId, Dump, DumpMetadata, MAIN_DUMP, RAW_FORMAT, RawCrash, ThrottleDigit};
 use crashstore::CrashStore;
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 use serde_json::Value;
 use support::{
     printed,
@@ -284,6 +284,31 @@ fn dead_crashes_are_listed_shown_retried_and_dropped() {
 }
 
 #[test]
+fn erase_goes_on_after_a_crash_that_cannot_be_erased_and_says_which_it_was() {
+    let installation = Installation::new("erase_stuck", None, &amqp_url());
+    let [stuck, erased] = [2, 1].map(|hours| {
+        let received = Timestamp::now() - SignedDuration::from_hours(hours);
+        written_at(&installation, ThrottleDigit::Accept, received)
+    });
+    let minute = stuck.minute();
+    let raw = installation.dir.path().join("store/raw");
+    for segment in fs::read_dir(raw.join(minute.day_folder()).join(minute.minute_folder())).unwrap() {
+        let path = segment.unwrap().path();
+        fs::remove_file(&path).unwrap();
+        fs::create_dir(&path).unwrap();
+    }
+
+    let [stuck, erased] = [stuck, erased].map(|id| id.to_string());
+    let output = installation.crashmill(&["erase", &stuck, &erased, "--yes", "--json"]);
+    assert_eq!(output.status.code(), Some(1));
+    let report: Value = serde_json::from_str(&printed(&output)).unwrap();
+    let ids = |of: &str| report[of].as_array().unwrap().iter().map(|one| one["crash_id"].clone()).collect();
+    let (gone, failed): (Vec<Value>, Vec<Value>) = (ids("crashes"), ids("failed"));
+    assert_eq!((gone, failed), (vec![erased.clone().into()], vec![stuck.into()]), "{report}");
+    assert_eq!(installation.whereabouts(&erased)["state"], "erased");
+}
+
+#[test]
 fn a_dropped_crash_stays_dead_and_an_erased_one_is_not_retried() {
     let installation = Installation::new("dropped", None, &amqp_url());
     let [dropped, erased] = [(); 2].map(|()| installation.submit());
@@ -408,7 +433,11 @@ fn store(installation: &Installation) -> CrashStore {
 
 /// Stores a raw crash as a collector does that is killed before it publishes.
 fn written(installation: &Installation, digit: ThrottleDigit) -> CrashId {
-    let id = CrashId::new(Timestamp::now(), digit, rand::random()).unwrap();
+    written_at(installation, digit, Timestamp::now())
+}
+
+fn written_at(installation: &Installation, digit: ThrottleDigit, received: Timestamp) -> CrashId {
+    let id = CrashId::new(received, digit, rand::random()).unwrap();
     let dump = Dump { name: MAIN_DUMP.to_owned(), bytes: report::minidump().into() };
     let dumps = [DumpMetadata::of(0, &dump, None)];
     let metadata = serde_json::from_value(serde_json::json!({

@@ -9,9 +9,9 @@ use std::collections::BTreeMap;
 
 use anyhow::Context as _;
 use crash::CrashId;
-use crashstore::CrashStore;
+use crashstore::{CrashStore, Erased};
 use facts::{ErasedCounts, Facts};
-use futures_util::{StreamExt as _, TryStreamExt as _, stream};
+use futures_util::{StreamExt as _, stream};
 use jiff::Timestamp;
 
 /// So many crashes are erased from the store at a time; each waits for the disk some times.
@@ -19,29 +19,44 @@ const TOGETHER: usize = 8;
 /// So many crashes are erased from the database in one transaction.
 const BATCH: usize = 200;
 
-/// Erases crashes of an erasure that is written down; returns what was erased of each. It may be repeated, also in part.
+/// A crash that could not be erased, and why. It stays written down.
+#[derive(Debug)]
+pub struct Failed {
+    /// The crash.
+    pub crash_id: CrashId,
+    /// Why.
+    pub error: anyhow::Error,
+}
+
+/// Erases crashes of an erasure that is written down, and tells what was erased of each. One that cannot be erased from the
+/// store keeps no other: those that could not are returned. It may be repeated, also in part.
 ///
 /// # Errors
-/// When it was not all done. What is erased stays erased.
+/// When the database does not take it. What is erased stays erased.
 pub async fn erase(
     crashes: &CrashStore,
     facts: &Facts,
     erasure: i64,
     ids: &[CrashId],
     mut each: impl FnMut(CrashId, ErasedCounts) + Send,
-) -> anyhow::Result<()> {
+) -> anyhow::Result<Vec<Failed>> {
+    let mut failed = Vec::new();
     for batch in ids.chunks(BATCH) {
-        let stored: BTreeMap<CrashId, ErasedCounts> = stream::iter(batch.iter().copied())
-            .map(|id| async move {
-                let erased = crashes
-                    .erase(id)
-                    .await
-                    .with_context(|| format!("erasing crash {id} from the crash store"))?;
-                anyhow::Ok((id, ErasedCounts { frames: erased.frames, bytes: erased.bytes, rows: 0 }))
-            })
-            .buffer_unordered(TOGETHER)
-            .try_collect()
-            .await?;
+        let mut stored = BTreeMap::<CrashId, ErasedCounts>::new();
+        let mut erasing = stream::iter(batch.iter().copied())
+            .map(|id| async move { (id, crashes.erase(id).await) })
+            .buffer_unordered(TOGETHER);
+        while let Some((crash_id, erased)) = erasing.next().await {
+            match erased {
+                Ok(Erased { frames, bytes }) => {
+                    stored.insert(crash_id, ErasedCounts { frames, bytes, rows: 0 });
+                }
+                Err(error) => failed.push(Failed {
+                    crash_id,
+                    error: anyhow::Error::new(error).context("erasing it from the crash store"),
+                }),
+            }
+        }
         let erased = facts
             .erase(erasure, &stored, Timestamp::now())
             .await
@@ -50,5 +65,5 @@ pub async fn erase(
             each(id, counts);
         }
     }
-    Ok(())
+    Ok(failed)
 }

@@ -2,7 +2,7 @@
 
 mod support;
 
-use std::time::Duration;
+use std::{fs, time::Duration};
 
 use crash::{CrashId, ThrottleDigit};
 use facts::ErasureRequest;
@@ -73,4 +73,59 @@ async fn what_a_processor_saved_and_could_not_erase_again_is_found_later() {
     };
     testing::eventually(SOON, nothing_left).await;
     scheduler.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_crash_that_cannot_be_erased_keeps_no_other_from_being_erased_or_verified() {
+    let installation = Installation::new("erasure_stuck").await;
+    let [stuck, also_stuck, erased, verified] =
+        [(20, 1), (90, 2), (30, 3), (95, 4)].map(|(age, number)| id(age, ThrottleDigit::Accept, number));
+    for crash in [stuck, also_stuck, erased, verified] {
+        installation.store(crash).await;
+    }
+    for crash in [stuck, also_stuck] {
+        unreadable(&installation, crash);
+    }
+    write_down(&installation, stuck, 15).await;
+    write_down(&installation, erased, 10).await;
+    let long_ago = Timestamp::now() - SignedDuration::from_mins(70);
+    for (crash, minutes_ago) in [(also_stuck, 80), (verified, 75)] {
+        let erasure = write_down(&installation, crash, minutes_ago).await;
+        let none = [(crash, facts::ErasedCounts::default())].into();
+        installation.facts.erase(erasure, &none, long_ago).await.expect("the database takes it");
+    }
+
+    let scheduler = Scheduler::start(&installation.config).await;
+    let (facts, now) = (&installation.facts, Timestamp::now());
+    testing::eventually(SOON, async || {
+        let unfinished = facts.unfinished_erasures(now, 10).await.expect("it answers");
+        let unverified = facts.unverified_erasures(long_ago + SignedDuration::from_mins(1), 10).await;
+        let ids = |of: &[facts::ErasureOf]| of.iter().map(|of| of.crash_id).collect::<Vec<_>>();
+        let left = (ids(&unfinished), ids(&unverified.expect("it answers")));
+        (left == (vec![stuck], vec![also_stuck])).then_some(())
+    })
+    .await;
+    for crash in [erased, verified] {
+        assert_eq!(living_frames(&installation, crash).await, 0);
+    }
+    // That they could not is said all the same.
+    let told = testing::eventually(SOON, async || {
+        let jobs = facts.last_jobs().await.expect("it answers");
+        jobs.into_iter().find(|run| run.job == "erasures").and_then(|run| run.error)
+    })
+    .await;
+    assert!([stuck, also_stuck].iter().all(|crash| told.contains(&crash.to_string())), "{told}");
+    scheduler.stop().await;
+}
+
+/// Puts a folder where a segment with a crash's private annotations is.
+fn unreadable(installation: &Installation, crash: CrashId) {
+    let minute = crash.minute();
+    let private = installation.config.crashstore.path.join("private");
+    let folder = private.join(minute.day_folder()).join(minute.minute_folder());
+    for segment in fs::read_dir(folder).expect("it is there") {
+        let path = segment.expect("it can be read").path();
+        fs::remove_file(&path).expect("it can be removed");
+        fs::create_dir(&path).expect("it can be made");
+    }
 }

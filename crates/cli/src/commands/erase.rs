@@ -63,6 +63,14 @@ struct Report {
     /// The number of the erasure in the audit; nothing where it is only shown.
     erasure: Option<i64>,
     crashes: Vec<Line>,
+    /// Crashes that could not be erased.
+    failed: Vec<Failure>,
+}
+
+#[derive(Debug, Serialize)]
+struct Failure {
+    crash_id: CrashId,
+    why: String,
 }
 
 #[derive(Debug, Serialize)]
@@ -92,7 +100,7 @@ pub(crate) fn run(place: &Place, args: &Args) -> anyhow::Result<ExitCode> {
         } else {
             show(&report);
         }
-        Ok(ExitCode::SUCCESS)
+        Ok(if report.failed.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
     })
 }
 
@@ -168,7 +176,7 @@ async fn there_is(ids: &[CrashId], crashes: &CrashStore, facts: &Facts) -> anyho
         };
         lines.push(Line { crash_id: *crash_id, counts });
     }
-    Ok(Report { erasure: None, crashes: lines })
+    Ok(Report { erasure: None, crashes: lines, failed: Vec::new() })
 }
 
 /// Asks on a terminal; elsewhere `--yes` is the answer.
@@ -210,11 +218,14 @@ async fn erase(
         erased.insert(id, counts);
         progress.advance(1);
     };
-    scheduler::erase::erase(crashes, facts, erasure, ids, each).await.with_context(|| {
+    let failed = scheduler::erase::erase(crashes, facts, erasure, ids, each).await.with_context(|| {
         format!("erasure {erasure} is not finished: the scheduler finishes it, or the same command once more")
     })?;
     let lines = erased.into_iter().map(|(crash_id, counts)| Line { crash_id, counts });
-    Ok(Report { erasure: Some(erasure), crashes: lines.collect() })
+    let failed = failed
+        .into_iter()
+        .map(|failed| Failure { crash_id: failed.crash_id, why: format!("{:#}", failed.error) });
+    Ok(Report { erasure: Some(erasure), crashes: lines.collect(), failed: failed.collect() })
 }
 
 /// The user who runs this, also behind sudo: as the system knows it, not as it calls itself.
@@ -239,10 +250,19 @@ fn show(report: &Report) {
     for Line { crash_id, counts: ErasedCounts { frames, bytes, rows } } in &report.crashes {
         println!("{crash_id}  {verb}: {frames} frames ({}), {rows} rows", print::size(*bytes));
     }
+    for Failure { crash_id, why } in &report.failed {
+        eprintln!("{crash_id}  not erased: {why}");
+    }
     let at = Timestamp::now().to_zoned(TimeZone::UTC).date();
     match report.erasure {
         Some(erasure) => println!("{} crashes erased on {at}; erasure {erasure}", report.crashes.len()),
         None => println!("{} crashes; nothing is erased", report.crashes.len()),
+    }
+    if !report.failed.is_empty() {
+        eprintln!(
+            "{} crashes are not erased: the scheduler tries again, or the same command once more",
+            report.failed.len()
+        );
     }
 }
 
