@@ -284,6 +284,27 @@ fn dead_crashes_are_listed_shown_retried_and_dropped() {
 }
 
 #[test]
+fn a_crash_that_is_kept_longer_than_its_fact_is_not_missed() {
+    let mut installation = Installation::new("outlives_fact", None, &amqp_url());
+    let days_ago = Timestamp::now() - SignedDuration::from_hours(40 * 24);
+    let id = written_at(&installation, ThrottleDigit::Accept, days_ago).to_string();
+    installation.set("CRASHMILL__SCHEDULER__SWEEP_AFTER", "1ms");
+    let check = |installation: &Installation| {
+        let output = installation.crashmill(&["store", "check", "--publish", "--json"]);
+        let report: Value = serde_json::from_str(&printed(&output)).unwrap();
+        let facts = &report["facts"];
+        (facts["without_result"]["count"].as_u64().unwrap(), facts["published"].as_u64().unwrap())
+    };
+
+    installation.set("CRASHMILL__RETENTION__FACTS", "30d");
+    assert_eq!(check(&installation), (0, 0));
+    let known = installation.until(&id, "stored");
+    assert!(text(&known["next"]).starts_with("nothing: facts are kept for 30d"), "{known}");
+    installation.set("CRASHMILL__RETENTION__FACTS", "forever");
+    assert_eq!(check(&installation), (1, 1));
+}
+
+#[test]
 fn erase_goes_on_after_a_crash_that_cannot_be_erased_and_says_which_it_was() {
     let installation = Installation::new("erase_stuck", None, &amqp_url());
     let [stuck, erased] = [2, 1].map(|hours| {

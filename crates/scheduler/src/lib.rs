@@ -102,8 +102,14 @@ fn begin(
     stop: &CancellationToken,
 ) -> JoinSet<()> {
     let Sections { scheduler, queue, retention, facts: section, .. } = config;
-    let sweep =
-        Sweep::new(scheduler.clone(), crashes.clone(), facts.clone(), queue.clone(), publisher.clone());
+    let sweep = Sweep::new(
+        scheduler.clone(),
+        retention.facts,
+        crashes.clone(),
+        facts.clone(),
+        queue.clone(),
+        publisher.clone(),
+    );
     let partitions = Partitions { facts: facts.clone(), days_ahead: section.partition_days_ahead };
     let tails = Tails { crashes: crashes.clone() };
     let backlog = Backlog::new(facts.clone(), queue.clone(), node.to_owned());

@@ -169,6 +169,28 @@ async fn a_list_that_is_full_gets_shorter_and_the_sweep_goes_on() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_crash_that_is_kept_longer_than_its_fact_is_not_published_again() {
+    let mut installation = Installation::new("sweep_retention").await;
+    installation.config.retention.facts = "30d".parse().expect("it is a length");
+    // The facts of both are gone; one of the two is on the list of an earlier sweep.
+    let [old, listed_before] = [DAYS, DAYS + 10].map(|age| id(age, ThrottleDigit::Accept, 1));
+    let lost = id(MINUTES, ThrottleDigit::Accept, 2);
+    for crash in [old, listed_before, lost] {
+        installation.store(crash).await;
+    }
+    let minutes = [listed_before.minute()];
+    installation.facts.list_minutes(&minutes, Timestamp::now(), false).await.expect("the database takes it");
+
+    let scheduler = Scheduler::start(&installation.config).await;
+    // It goes from the oldest to the youngest.
+    assert_eq!(take(&installation.config.queue).await.crash_id, lost);
+    installation.process(lost).await;
+    listed(&installation, &[]).await;
+    scheduler.stop().await;
+    queue_holds(&installation.config.queue, 0).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_mark_from_a_clock_that_was_wrong_is_not_believed() {
     let installation = Installation::new("sweep_clock").await;
     let future = Timestamp::now() + SignedDuration::from_hours(24 * 365);

@@ -36,7 +36,7 @@ pub(crate) struct Check {
     /// Up to this minute
     #[arg(long)]
     until: Option<Minute>,
-    /// Compare with the facts too
+    /// Compare with the facts too, as far back as facts are kept
     #[arg(long)]
     facts: bool,
     /// Save the facts of processed crashes that have none
@@ -232,13 +232,17 @@ impl<'a> Comparison<'a> {
         Ok(self.found)
     }
 
-    /// The minutes that the store or the facts have something of.
+    /// The minutes that the store or the facts have something of; not those before the retention of facts, where a fact that
+    /// is not there is no loss, and one that was built anew would be dropped again.
     async fn minutes(&self) -> anyhow::Result<BTreeSet<Minute>> {
         let mut minutes = self.stored.clone();
         for day in self.facts.days().await? {
             minutes.extend(
                 self.facts.minutes_of(day).await?.into_iter().filter(|minute| self.args.has(*minute)),
             );
+        }
+        if let Some(first) = self.config.retention.facts.first_day(Timestamp::now()) {
+            minutes.retain(|minute| minute.day() >= first);
         }
         Ok(minutes)
     }

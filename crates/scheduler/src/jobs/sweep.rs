@@ -17,6 +17,8 @@
 //! A crash may also come into a minute that was left behind: from a collector whose clock was wrong, or out of a spool.
 //! Then something was written there long after its time, which is looked for now and then.
 //!
+//! Days before the retention of facts are left alone: there a crash without a fact is none that was lost.
+//!
 //! A pass may end anywhere. A minute is listed before the mark goes beyond it; what was published and not noted is
 //! published once more.
 
@@ -35,7 +37,7 @@ use queue::{Message, Published, Publisher};
 
 use super::blocking;
 use crate::{
-    Config,
+    Config, Keep,
     job::{Job, Pass},
     jobs::sweep::{
         memory::PublishedAgain,
@@ -64,6 +66,8 @@ const SKEW: SignedDuration = SignedDuration::from_mins(2);
 /// Sweeps the store, minute by minute.
 pub(crate) struct Sweep {
     config: Config,
+    /// How long facts are kept.
+    keep: Keep,
     crashes: CrashStore,
     facts: Facts,
     queue: queue::Config,
@@ -99,7 +103,7 @@ impl Job for Sweep {
         // Asked before the store is looked at: an id that was still on its way then is in nobody's queue now only
         // because a processor has it.
         let waiting = self.waiting().await?;
-        let mut terms = Terms::of(&self.config, now, waiting);
+        let mut terms = Terms::of(&self.config, self.keep, now, waiting);
         // First, and whatever becomes of the rest: this alone makes the list shorter, and a full list holds up the rest.
         let kept = terms.keep_half();
         let listed = self.sweep_listed(&mut terms).await;
@@ -122,12 +126,13 @@ impl Job for Sweep {
 impl Sweep {
     pub(crate) fn new(
         config: Config,
+        keep: Keep,
         crashes: CrashStore,
         facts: Facts,
         queue: queue::Config,
         publisher: Publisher,
     ) -> Self {
-        Self { config, crashes, facts, queue, publisher, again: PublishedAgain::default() }
+        Self { config, keep, crashes, facts, queue, publisher, again: PublishedAgain::default() }
     }
 
     /// How many ids wait: in the work and retry queues, and in the journals.
@@ -254,8 +259,7 @@ impl Sweep {
 
     /// Publishes what is due in a minute, and lists it unless everything has its result.
     async fn look(&mut self, minute: Minute, terms: &mut Terms) -> anyhow::Result<Seen> {
-        let frames = self.crashes.list(Area::Raw, minute).await.context("listing a minute of the store")?;
-        let lost = self.unaccounted(accepted(frames)).await?;
+        let lost = if terms.has_facts(minute) { self.lost(minute).await? } else { Vec::new() };
         if lost.is_empty() {
             self.again.forget_minute(minute);
             return Ok(Seen::Complete);
@@ -284,7 +288,13 @@ impl Sweep {
         Ok(if goes_on { Seen::Listed } else { Seen::Stuck })
     }
 
-    /// Those crashes of which nothing is known.
+    /// Those crashes of a minute of which nothing is known.
+    async fn lost(&mut self, minute: Minute) -> anyhow::Result<Vec<Stored>> {
+        let frames = self.crashes.list(Area::Raw, minute).await.context("listing a minute of the store")?;
+        self.unaccounted(accepted(frames)).await
+    }
+
+    /// Those of these crashes of which nothing is known.
     async fn unaccounted(&mut self, stored: Vec<Stored>) -> anyhow::Result<Vec<Stored>> {
         let mut lost = Vec::new();
         for batch in stored.chunks(BATCH) {

@@ -3,7 +3,7 @@
 use crash::{CrashId, ThrottleDigit};
 use crashstore::Area;
 use facts::{Attempt, Degraded, Fleet, Letter};
-use jiff::Timestamp;
+use jiff::{Timestamp, tz::TimeZone};
 use serde::Serialize;
 
 use super::Known;
@@ -195,11 +195,11 @@ fn another_attempt(last: &Attempt, known: &Known, now: Timestamp) -> String {
 /// When the sweep finds it, or why it does not.
 fn by_the_sweep(known: &Known, config: &Config, now: Timestamp) -> String {
     let scheduler = &config.scheduler;
-    let age = now.duration_since(known.received_at).unsigned_abs();
-    if age > scheduler.sweep_window.get() {
+    let kept = config.retention.facts;
+    let received_on = known.received_at.to_zoned(TimeZone::UTC).date();
+    if kept.first_day(now).is_some_and(|first| received_on < first) {
         return format!(
-            "nothing by itself: the sweep looks at crashes of the last {} (sweep_window in [scheduler])",
-            scheduler.sweep_window
+            "nothing: facts are kept for {kept} (facts in [retention]), so it needs none any more"
         );
     }
     if known.running("scheduler") == 0 {

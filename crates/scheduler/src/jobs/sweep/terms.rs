@@ -3,9 +3,9 @@
 use std::time::{Duration, Instant};
 
 use crash::Minute;
-use jiff::{SignedDuration, Timestamp};
+use jiff::{SignedDuration, Timestamp, civil::Date};
 
-use crate::Config;
+use crate::{Config, Keep};
 
 /// A crash may come into the store so long after the minute of its id: a slow body, a slow disk.
 pub(super) const STILL_FILLED: SignedDuration = SignedDuration::from_mins(10);
@@ -20,6 +20,8 @@ pub(super) struct Terms {
     waiting: u64,
     after: settings::Duration,
     anyway: settings::Duration,
+    /// The first day whose facts are kept; nothing when all are.
+    kept_from: Option<Date>,
     /// Into minutes before this one crashes come late, or not at all.
     pub(super) settled: Minute,
     /// The last minute to look at.
@@ -45,7 +47,7 @@ pub(super) enum Age {
 }
 
 impl Terms {
-    pub(super) fn of(config: &Config, now: Timestamp, waiting: u64) -> Self {
+    pub(super) fn of(config: &Config, facts: Keep, now: Timestamp, waiting: u64) -> Self {
         let (after, anyway) = (config.sweep_after, config.sweep_anyway);
         let ago = |length: Duration| now.checked_sub(length).unwrap_or(Timestamp::MIN);
         let settled = Minute::of(ago(after.get().max(STILL_FILLED.unsigned_abs())));
@@ -56,6 +58,7 @@ impl Terms {
             waiting,
             after,
             anyway,
+            kept_from: facts.first_day(now),
             settled,
             last,
             pause: if waiting == 0 { after } else { anyway },
@@ -63,6 +66,11 @@ impl Terms {
             published: 0,
             began: Instant::now(),
         }
+    }
+
+    /// Whether the facts of a minute are still kept.
+    pub(super) fn has_facts(&self, minute: Minute) -> bool {
+        self.kept_from.is_none_or(|first| minute.day() >= first)
     }
 
     pub(super) fn none_waits(&self) -> bool {
@@ -126,7 +134,7 @@ mod tests {
 
     fn terms(waiting: u64) -> Terms {
         // Five minutes, and six hours while others wait.
-        Terms::of(&Config::default(), at("2026-11-23T12:00:30Z"), waiting)
+        Terms::of(&Config::default(), Keep::Forever, at("2026-11-23T12:00:30Z"), waiting)
     }
 
     #[test]
@@ -139,7 +147,10 @@ mod tests {
             );
         }
         let patient = Config { sweep_after: settings::Duration::from_secs(3600), ..Config::default() };
-        assert_eq!(Terms::of(&patient, at("2026-11-23T12:00:30Z"), 0).settled.to_string(), "20261123/1100");
+        assert_eq!(
+            Terms::of(&patient, Keep::Forever, at("2026-11-23T12:00:30Z"), 0).settled.to_string(),
+            "20261123/1100"
+        );
     }
 
     #[test]
