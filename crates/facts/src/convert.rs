@@ -8,7 +8,7 @@ use serde_json::{Map, Value};
 use sha2::{Digest, Sha256};
 
 use crate::{
-    CrashFact, Device, DumpFact, Gpu, ModuleFact,
+    CrashFact, Device, DumpFact, Gpu, Lacks, ModuleFact,
     clean::{self, Complaints, is_plausible},
     version::build_day,
 };
@@ -92,7 +92,8 @@ impl CrashFact {
             notes: vec![],
             attrs: Map::new(),
             dumps: vec![],
-            lacks: vec![],
+            // A fact that is saved anew, as by a check of the store, has to keep the marks of what the crash still lacks.
+            lacks: Lacks::of(crash),
         };
         fact.attrs = attrs(crash, &mut complaints);
         fact.dumps = dumps(&crash.dumps, &mut complaints);

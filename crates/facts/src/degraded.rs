@@ -3,7 +3,9 @@
 //! The mark is written with the fact, in its transaction, so that there is never one without the other. When the next try is due
 //! stands in the mark and not in a queue: it survives the broker, may be hours away, and is spread by chance.
 
-use crash::CrashId;
+use std::collections::BTreeSet;
+
+use crash::{CrashId, ProcessedCrash, SymbolStatus, WalkStatus};
 use jiff::{Timestamp, civil::Date};
 use serde::Serialize;
 use tokio_postgres::{Row, types::Type};
@@ -60,6 +62,44 @@ pub struct Lacks {
     pub detail: String,
     /// When it is to be tried again first; never by itself without. A mark that is there already keeps its own.
     pub next_try: Option<Timestamp>,
+}
+
+/// The most names that a text lists.
+const MOST_NAMED: usize = 5;
+
+impl Lacks {
+    /// What a processed crash says itself that it is without. When that is tried again first is not said there.
+    #[must_use]
+    pub fn of(processed: &ProcessedCrash) -> Vec<Self> {
+        let lacks = |part| move |detail| Self { part, detail, next_try: None };
+        let symbols = without_symbols(processed).map(lacks(Part::Symbols));
+        let stacks = without_stacks(processed).map(lacks(Part::Stacks));
+        symbols.into_iter().chain(stacks).collect()
+    }
+}
+
+fn without_symbols(processed: &ProcessedCrash) -> Option<String> {
+    let modules = processed.dumps.iter().flat_map(|dump| &dump.stackwalk.modules);
+    let names: BTreeSet<&str> = modules
+        .filter(|module| module.symbols == SymbolStatus::Unavailable)
+        .map(|module| module.debug_file.as_str())
+        .collect();
+    (!names.is_empty()).then(|| format!("a source of symbols did not answer for {}", listed(&names)))
+}
+
+fn without_stacks(processed: &ProcessedCrash) -> Option<String> {
+    let failed = |status| matches!(status, WalkStatus::TimedOut | WalkStatus::WorkerDied);
+    let dumps = processed.dumps.iter().filter(|dump| failed(dump.stackwalk.status));
+    let names: BTreeSet<&str> = dumps.map(|dump| dump.name.as_str()).collect();
+    (!names.is_empty()).then(|| format!("no worker could walk {}", listed(&names)))
+}
+
+fn listed(names: &BTreeSet<&str>) -> String {
+    let mut text = names.iter().take(MOST_NAMED).copied().collect::<Vec<_>>().join(", ");
+    if names.len() > MOST_NAMED {
+        text.push_str(&format!(" and {} more", names.len() - MOST_NAMED));
+    }
+    text
 }
 
 /// The mark of a crash that was saved without a part.

@@ -103,7 +103,7 @@ pub struct CrashFact {
     pub attrs: Map<String, Value>,
     /// The dumps, the main one first; no two of one name.
     pub dumps: Vec<DumpFact>,
-    /// What the crash is saved without; nothing unless the processor says so.
+    /// What the crash is saved without.
     pub lacks: Vec<crate::Lacks>,
 }
 

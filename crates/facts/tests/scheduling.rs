@@ -5,7 +5,7 @@ mod common;
 use std::time::Duration;
 
 use common::{crash, crash_at, migrated, noon};
-use crash::{CrashId, Minute};
+use crash::{CrashId, Minute, SymbolStatus};
 use facts::{CrashFact, DeadLetter, Lacks, NodeReport, Part, QueueReport, SweepBacklog, SweepMark, Which};
 use jiff::{SignedDuration, Timestamp};
 
@@ -158,6 +158,23 @@ async fn what_a_crash_lacks_is_marked_with_its_fact_until_it_lacks_nothing() {
     fact.lacks.clear();
     database.facts.save(&[fact]).await.unwrap();
     assert_eq!(database.facts.degraded(crash.crash_id).await.unwrap(), []);
+}
+
+#[tokio::test]
+async fn a_fact_that_is_rebuilt_from_its_processed_crash_keeps_when_its_symbols_are_tried_next() {
+    let database = migrated("degraded_rebuilt").await;
+    let mut crash = crash(1);
+    let walk = &mut crash.dumps[0].stackwalk;
+    walk.modules[0].symbols = SymbolStatus::Unavailable;
+    let mut fact = CrashFact::of(&crash);
+    fact.lacks[0].next_try = Some(noon());
+    database.facts.save(&[fact]).await.unwrap();
+    let marked = database.facts.degraded(crash.crash_id).await.unwrap();
+
+    let saved = database.facts.save(&[CrashFact::of(&crash)]).await.unwrap();
+    assert_eq!(saved.updated, 1, "a crash that is not written keeps its marks anyway");
+    assert_eq!(database.facts.degraded(crash.crash_id).await.unwrap(), marked);
+    assert_eq!((marked.len(), marked[0].part, marked[0].next_try), (1, Part::Symbols, Some(noon())));
 }
 
 #[tokio::test]

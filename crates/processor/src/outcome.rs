@@ -27,9 +27,7 @@
 //! A timeout says nothing of what was done. Each step can be done twice: frames in the store and rows in the database
 //! are one a crash whatever comes twice, and of two messages with one id both lead to the same rows.
 
-use std::collections::BTreeSet;
-
-use crash::{ProcessedCrash, ProcessorNote, SymbolStatus, WalkStatus};
+use crash::{ProcessedCrash, ProcessorNote};
 use facts::{Lacks, Part};
 use jiff::Timestamp;
 use stackwalk::WalkFailure;
@@ -170,16 +168,14 @@ impl Failure {
     }
 }
 
-/// The most module names that a text lists.
-const MOST_NAMED: usize = 5;
-
 /// What a crash is saved without, and when it is processed again for it: symbols after the first of the delays, of which
 /// chance, in [0, 1), adds or takes a quarter; stacks only when somebody asks for it.
 pub(crate) fn lacks(processed: &ProcessedCrash, delays: &[settings::Duration], chance: f64) -> Vec<Lacks> {
-    let next_try = delays.first().map(|delay| later(processed.completed_at, *delay, chance));
-    let symbols = without_symbols(processed).map(|detail| Lacks { part: Part::Symbols, detail, next_try });
-    let stacks = without_stacks(processed).map(|detail| Lacks { part: Part::Stacks, detail, next_try: None });
-    symbols.into_iter().chain(stacks).collect()
+    let mut lacks = Lacks::of(processed);
+    for symbols in lacks.iter_mut().filter(|lacks| lacks.part == Part::Symbols) {
+        symbols.next_try = delays.first().map(|delay| later(processed.completed_at, *delay, chance));
+    }
+    lacks
 }
 
 fn later(at: Timestamp, delay: settings::Duration, chance: f64) -> Timestamp {
@@ -194,30 +190,6 @@ pub(crate) fn note(lacks: &Lacks) -> ProcessorNote {
         (Part::Stacks, _) => "; saved without these stacks",
     };
     ProcessorNote { source: "degraded".to_owned(), text: format!("{}{what_next}", lacks.detail) }
-}
-
-fn without_symbols(processed: &ProcessedCrash) -> Option<String> {
-    let modules = processed.dumps.iter().flat_map(|dump| &dump.stackwalk.modules);
-    let names: BTreeSet<&str> = modules
-        .filter(|module| module.symbols == SymbolStatus::Unavailable)
-        .map(|module| module.debug_file.as_str())
-        .collect();
-    (!names.is_empty()).then(|| format!("a source of symbols did not answer for {}", listed(&names)))
-}
-
-fn without_stacks(processed: &ProcessedCrash) -> Option<String> {
-    let failed = |status| matches!(status, WalkStatus::TimedOut | WalkStatus::WorkerDied);
-    let dumps = processed.dumps.iter().filter(|dump| failed(dump.stackwalk.status));
-    let names: BTreeSet<&str> = dumps.map(|dump| dump.name.as_str()).collect();
-    (!names.is_empty()).then(|| format!("no worker could walk {}", listed(&names)))
-}
-
-fn listed(names: &BTreeSet<&str>) -> String {
-    let mut text = names.iter().take(MOST_NAMED).copied().collect::<Vec<_>>().join(", ");
-    if names.len() > MOST_NAMED {
-        text.push_str(&format!(" and {} more", names.len() - MOST_NAMED));
-    }
-    text
 }
 
 impl From<Ended<crashstore::Error>> for Failure {
@@ -253,6 +225,8 @@ impl From<Ended<WalkFailure>> for Failure {
 #[cfg(test)]
 mod tests {
     use std::time::Duration;
+
+    use crash::{SymbolStatus, WalkStatus};
 
     use super::*;
 
