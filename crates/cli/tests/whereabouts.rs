@@ -339,6 +339,9 @@ fn a_dropped_crash_stays_dead_and_an_erased_one_is_not_retried() {
         let known = installation.until(id, "dead");
         assert_eq!(text(&known["dead_letter"]["reason"]), "not_in_store", "{known}");
     }
+    // One that was retried and has no result yet.
+    let retried = "UPDATE dead_letter SET retried_at = now(), retried_by = 'somebody' WHERE crash_id = ";
+    installation.database.number(&format!("{retried}'{dropped}' RETURNING 1::bigint"));
     let shown = installation.crashmill(&["dead", "drop", &dropped, "--why", "the disk is gone"]);
     assert_eq!(stdout(&shown), "1 crashes were dropped\n");
     let known = installation.whereabouts(&dropped);

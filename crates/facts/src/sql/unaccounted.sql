@@ -8,7 +8,7 @@ WHERE NOT EXISTS (
     AND NOT EXISTS (
         SELECT FROM dead_letter d
         WHERE d.crash_day = asked.crash_day AND d.crash_id = asked.crash_id AND d.crash_day BETWEEN $3 AND $4
-            -- One that was retried waits for its result, as a crash does that never failed.
-            AND d.retried_at IS NULL)
+            -- One that was retried waits for its result, as a crash does that never failed, unless it was given up since.
+            AND (d.retried_at IS NULL OR d.dropped_at IS NOT NULL))
     AND NOT EXISTS (
         SELECT FROM erased_crash e WHERE e.crash_day = asked.crash_day AND e.crash_id = asked.crash_id)

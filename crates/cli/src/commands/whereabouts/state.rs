@@ -76,7 +76,8 @@ impl State {
             let next = "nothing: it is done".to_owned();
             return Standing { uncertain: Some(BY_STORE), ..certain(Self::Processed, next) };
         }
-        if let Some(letter) = known.dead_letter.as_ref().filter(|letter| letter.retried.is_none()) {
+        let is_dead = |letter: &&Letter| letter.retried.is_none() || letter.dropped.is_some();
+        if let Some(letter) = known.dead_letter.as_ref().filter(is_dead) {
             return certain(Self::Dead, of_the_dead(id, letter));
         }
         if known.spooled && known.frames(Area::Raw).next().is_none() {
