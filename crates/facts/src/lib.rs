@@ -53,4 +53,4 @@ pub use nodes::{Fleet, NodeReport, QueueReport};
 pub use partitions::Partition;
 pub use read::{DumpRow, FactRow};
 pub use save::Saved;
-pub use sweep::{SweepBacklog, SweepMark};
+pub use sweep::{SweepAhead, SweepBacklog, SweepMark};

@@ -26,6 +26,11 @@ SELECT minute FROM sweep_minute WHERE due_at <= $1 OR (waits AND $2) ORDER BY mi
 
 const LISTED_FROM: &str = "SELECT minute FROM sweep_minute WHERE minute >= $1 ORDER BY minute";
 
+const AHEAD: &str = "
+SELECT swept_until,
+    (SELECT CASE WHEN waits THEN least(due_at, now()) ELSE due_at END FROM sweep_minute WHERE minute = $1)
+FROM (SELECT max(swept_until) AS swept_until FROM sweep_mark) AS mark";
+
 const BACKLOG: &str = "SELECT count(*), min(minute) FROM sweep_minute";
 
 /// How far the sweep has come.
@@ -46,7 +51,34 @@ pub struct SweepBacklog {
     pub oldest: Option<Minute>,
 }
 
+/// When the sweep looks at a minute of the store.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum SweepAhead {
+    /// In its next pass: it has not come so far yet.
+    Next,
+    /// In the first pass from then on: the minute is listed.
+    Listed(Timestamp),
+    /// It has left the minute behind, and looks there only for crashes that came late.
+    Behind,
+}
+
 impl Facts {
+    /// When the sweep looks at a minute, provided that no id waits in the queues.
+    ///
+    /// # Errors
+    /// When the database does not answer.
+    pub async fn sweep_ahead(&self, minute: Minute) -> Result<SweepAhead, Error> {
+        let params: [Param<'_>; 1] = [(&minute.start(), Type::TIMESTAMPTZ)];
+        let rows = self.swept("asking when the sweep looks at a minute", AHEAD, &params).await?;
+        let (mark, due_at): (Option<Timestamp>, Option<Timestamp>) =
+            rows.first().map_or((None, None), |row| (row.get(0), row.get(1)));
+        Ok(match (due_at, mark) {
+            (Some(due_at), _) => SweepAhead::Listed(due_at),
+            (None, Some(mark)) if minute < Minute::of(mark) => SweepAhead::Behind,
+            (None, _) => SweepAhead::Next,
+        })
+    }
+
     /// How far the sweep has come; nothing before the first one.
     ///
     /// # Errors

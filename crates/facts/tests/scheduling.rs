@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use common::{crash, crash_at, migrated, noon};
 use crash::{CrashId, Minute, SymbolStatus};
-use facts::{CrashFact, DeadLetter, Lacks, NodeReport, Part, QueueReport, SweepBacklog, SweepMark, Which};
+use facts::{CrashFact, DeadLetter, Lacks, NodeReport, Part, QueueReport, SweepAhead, SweepBacklog, SweepMark, Which};
 use jiff::{SignedDuration, Timestamp};
 
 const SOON: Duration = Duration::from_secs(20);
@@ -240,6 +240,7 @@ async fn the_sweep_goes_on_where_it_was_and_a_listed_minute_has_its_time() {
     let database = migrated("sweep_mark").await;
     let facts = &database.facts;
     assert_eq!(facts.sweep_mark().await.unwrap(), None);
+    assert_eq!(facts.sweep_ahead(Minute::of(noon())).await.unwrap(), SweepAhead::Next);
     for hours in [0, 1] {
         let late_until = noon() + SignedDuration::from_hours(hours);
         let mark = SweepMark { swept_until: Minute::of(late_until), late_until };
@@ -257,6 +258,13 @@ async fn the_sweep_goes_on_where_it_was_and_a_listed_minute_has_its_time() {
     assert_eq!(facts.due_minutes(soon, false, 10).await.unwrap(), [early, late]);
     assert_eq!(facts.due_minutes(soon, true, 1).await.unwrap(), [early]);
     assert_eq!(facts.listed_minutes(late).await.unwrap(), [late, put_off]);
+
+    // Where a crash of each minute can expect the sweep: the mark is an hour ahead of all of them.
+    assert_eq!(facts.sweep_ahead(early).await.unwrap(), SweepAhead::Listed(soon));
+    let put_off_until = facts.sweep_ahead(put_off).await.unwrap();
+    assert!(matches!(put_off_until, SweepAhead::Listed(at) if at <= facts.clock().await.unwrap()));
+    assert_eq!(facts.sweep_ahead(minute(59)).await.unwrap(), SweepAhead::Behind);
+    assert_eq!(facts.sweep_ahead(minute(60)).await.unwrap(), SweepAhead::Next);
 
     facts.list_minutes(&[early], soon + SignedDuration::from_mins(1), true).await.unwrap();
     assert_eq!(facts.due_minutes(soon, false, 10).await.unwrap(), [late]);

@@ -6,7 +6,7 @@ use std::process::ExitCode;
 
 use crash::CrashId;
 use crashstore::{Area, CrashStore, Found};
-use facts::{Attempt, Degraded, FactRow, Facts, Letter, NodeReport};
+use facts::{Attempt, Degraded, FactRow, Facts, Letter, NodeReport, SweepAhead};
 use jiff::Timestamp;
 use queue::{Journaled, Kind};
 use serde::Serialize;
@@ -107,6 +107,9 @@ struct Known {
     /// The processes that are there.
     #[serde(skip)]
     reports: Vec<NodeReport>,
+    /// When the sweep looks at the minute that it came in.
+    #[serde(skip)]
+    sweep: Option<SweepAhead>,
     #[serde(skip)]
     database_is_silent: bool,
     #[serde(skip)]
@@ -167,6 +170,7 @@ impl Whereabouts {
             attempts: vec![],
             waiting: None,
             reports: vec![],
+            sweep: None,
             database_is_silent: false,
             store_is_silent: false,
         };
@@ -281,6 +285,7 @@ impl Known {
         self.dead_letter = facts.letter(id).await?;
         self.attempts = facts.attempts(id).await?;
         self.reports = facts.reports().await?;
+        self.sweep = Some(facts.sweep_ahead(id.minute()).await?);
         Ok(())
     }
 

@@ -2,7 +2,7 @@
 
 use crash::{CrashId, ThrottleDigit};
 use crashstore::Area;
-use facts::{Attempt, Degraded, Fleet, Letter};
+use facts::{Attempt, Degraded, Fleet, Letter, SweepAhead};
 use jiff::{Timestamp, tz::TimeZone};
 use serde::Serialize;
 
@@ -203,11 +203,26 @@ fn by_the_sweep(known: &Known, config: &Config, now: Timestamp) -> String {
             "nothing: facts are kept for {kept} (facts in [retention]), so it needs none any more"
         );
     }
+    let is_behind = known.sweep == Some(SweepAhead::Behind);
+    let age = now.duration_since(known.received_at).unsigned_abs();
+    // On a disk what came late is looked for in every minute.
+    if is_behind && config.crashstore.url.is_some() && age > scheduler.sweep_window.get() {
+        return format!(
+            "nothing by itself: the sweep has left its minute behind, and looks for what came late among crashes of the \
+             last {} (sweep_window in [scheduler]); crashmill store check --publish publishes its id",
+            scheduler.sweep_window
+        );
+    }
     if known.running("scheduler") == 0 {
         return "the sweep publishes its id once a scheduler runs: none does".to_owned();
     }
-    let next = now.checked_add(scheduler.sweep_every.get()).unwrap_or(now);
-    format!("if no processor has it, the sweep publishes its id at about {next:.0}")
+    let every = if is_behind { scheduler.sweep_late_every } else { scheduler.sweep_every };
+    let next = now.checked_add(every.get()).unwrap_or(now);
+    let at = match known.sweep {
+        Some(SweepAhead::Listed(due_at)) => next.max(due_at),
+        _ => next,
+    };
+    format!("if no processor has it, the sweep publishes its id at about {at:.0}")
 }
 
 fn by_a_processor(waiting: u32, known: &Known) -> String {
