@@ -154,6 +154,8 @@ fn a_deferred_crash_an_erased_one_an_expired_one_and_one_that_nobody_sent_are_to
         assert_eq!(known["state"], state, "{known}");
         assert!(text(&known["next"]).starts_with(next), "{known}");
         assert_eq!(known["errors"], Value::Array(vec![]));
+        let is_sure = !text(&known["next"]).contains("nothing shows whether it was ever here");
+        assert_eq!(is_sure, state != "expired", "{known}");
     }
     assert_eq!(installation.crashmill(&["where", UNKNOWN]).status.code(), Some(1));
     assert!(installation.crashmill(&["where", &erased.to_string()]).status.success());

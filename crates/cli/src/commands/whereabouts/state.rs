@@ -108,7 +108,10 @@ impl State {
 fn without_a_trace(id: CrashId, config: &Config, now: Timestamp) -> Standing {
     let (state, next) = if config.retention.is_expired(Area::Raw, id, now) {
         let kept = config.retention.raw;
-        (State::Expired, format!("nothing: crashes of its day have expired, they are kept for {kept}"))
+        let next = format!(
+            "nothing: crashes of its day have expired, they are kept for {kept}; nothing shows whether it was ever here"
+        );
+        (State::Expired, next)
     } else {
         (
             State::Unknown,
