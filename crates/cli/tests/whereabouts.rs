@@ -355,6 +355,9 @@ fn a_dropped_crash_stays_dead_and_an_erased_one_is_not_retried() {
     );
     assert!(text(&known["next"]).starts_with("nothing: it was given up for good by "), "{known}");
     assert_eq!(installation.crashmill(&["dead", "drop", &dropped]).status.code(), Some(1));
+    // The database alone knows of it, and so it can be erased by its short id too.
+    let seen = installation.json(&["erase", text(&known["short_id"]), "--dry-run", "--json"]);
+    assert_eq!(seen["crashes"][0]["crash_id"], dropped.as_str(), "{seen}");
 
     let retried = installation.crashmill(&["dead", "retry", "--all", "--json"]);
     assert_eq!(retried.status.code(), Some(1));

@@ -12,6 +12,7 @@ const BY_SHORT: &str = "
 SELECT crash_id FROM fact_crash WHERE crash_day = $1 AND crash_id BETWEEN $2 AND $3
 UNION SELECT crash_id FROM dead_letter WHERE crash_day = $1 AND crash_id BETWEEN $2 AND $3
 UNION SELECT crash_id FROM crash_attempt WHERE crash_day = $1 AND crash_id BETWEEN $2 AND $3
+UNION SELECT crash_id FROM erased_crash WHERE crash_day = $1 AND crash_id BETWEEN $2 AND $3
 LIMIT 100";
 
 impl Facts {

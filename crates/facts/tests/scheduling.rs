@@ -6,7 +6,10 @@ use std::time::Duration;
 
 use common::{crash, crash_at, migrated, noon};
 use crash::{CrashId, Minute, SymbolStatus};
-use facts::{CrashFact, DeadLetter, Lacks, NodeReport, Part, QueueReport, SweepAhead, SweepBacklog, SweepMark, Which};
+use facts::{
+    CrashFact, DeadLetter, ErasureRequest, Lacks, NodeReport, Part, QueueReport, SweepAhead, SweepBacklog,
+    SweepMark, Which,
+};
 use jiff::{SignedDuration, Timestamp};
 
 const SOON: Duration = Duration::from_secs(20);
@@ -214,9 +217,17 @@ async fn a_process_is_known_by_its_last_word_until_it_leaves_or_falls_silent() {
 }
 
 #[tokio::test]
-async fn a_crash_is_found_by_its_short_id_whether_it_has_a_fact_or_only_a_dead_letter() {
+async fn a_crash_is_found_by_its_short_id_whether_it_has_a_fact_or_a_dead_letter_or_is_erased() {
     let database = migrated("short_ids").await;
-    let [with_fact, dead, other] = [1, 2, 3].map(crash);
+    let [with_fact, dead, other, erased] = [1, 2, 3, 5].map(crash);
+    let request = ErasureRequest {
+        requested_at: noon(),
+        requested_by: "operator".to_owned(),
+        node: "node-1".to_owned(),
+        reason: String::new(),
+        installation: None,
+    };
+    database.facts.begin_erasure(&request, &[erased.crash_id]).await.unwrap();
     for crash in [&with_fact, &other] {
         database.facts.save(&[CrashFact::of(crash)]).await.unwrap();
     }
@@ -229,7 +240,7 @@ async fn a_crash_is_found_by_its_short_id_whether_it_has_a_fact_or_only_a_dead_l
         detail: None,
     };
     database.facts.record_dead_letter(&letter).await.unwrap();
-    for crash in [with_fact, dead] {
+    for crash in [with_fact, dead, erased] {
         assert_eq!(database.facts.find_short(crash.crash_id.short()).await.unwrap(), [crash.crash_id]);
     }
     assert_eq!(database.facts.find_short(crash(4).crash_id.short()).await.unwrap(), []);

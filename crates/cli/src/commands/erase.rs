@@ -85,7 +85,7 @@ pub(crate) fn run(place: &Place, args: &Args) -> anyhow::Result<ExitCode> {
     print::block_on(async {
         let crashes = CrashStore::open(&config.crashstore)?;
         let facts = Facts::connect(&config.facts).await?;
-        let ids = wanted(args, &crashes, &facts).await?;
+        let ids = wanted(args, &config, &crashes, &facts).await?;
         if ids.is_empty() {
             bail!("no crash of this installation was found: nothing is erased");
         }
@@ -105,10 +105,15 @@ pub(crate) fn run(place: &Place, args: &Args) -> anyhow::Result<ExitCode> {
 }
 
 /// The crashes that are asked for, each once.
-async fn wanted(args: &Args, crashes: &CrashStore, facts: &Facts) -> anyhow::Result<Vec<CrashId>> {
+async fn wanted(
+    args: &Args,
+    config: &Config,
+    crashes: &CrashStore,
+    facts: &Facts,
+) -> anyhow::Result<Vec<CrashId>> {
     let mut ids = BTreeSet::new();
     for given in &args.ids {
-        ids.insert(given.find(crashes).await?);
+        ids.insert(given.find_anywhere(config, crashes).await?);
     }
     if let Some(installation) = &args.installation {
         let days = (args.since.unwrap_or(Date::MIN), args.until.unwrap_or(Date::MAX));
