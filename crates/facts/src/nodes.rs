@@ -12,9 +12,10 @@ use crate::{Error, Facts, clean, statement::Param};
 /// Who has said nothing for so long is not there any more, for whoever asks.
 const SILENT_S: f64 = 35.0;
 
+// By the database's clock, by which others judge who is silent. Of the process's own clock only how long it has run counts.
 const REPORT: &str = "
 INSERT INTO node_report (role, node, instance, pid, started_at, at, version, workers, state, window_s, queues)
-VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11)
+VALUES ($1, $2, $3, $4, now() - ($6::timestamptz - $5::timestamptz), now(), $7, $8, $9, $10, $11)
 ON CONFLICT (role, node, instance) DO UPDATE SET
     at = excluded.at, workers = excluded.workers, state = excluded.state, window_s = excluded.window_s, queues = excluded.queues";
 
@@ -40,9 +41,9 @@ pub struct NodeReport {
     pub instance: String,
     /// Its process id, on its machine.
     pub pid: u32,
-    /// When it started.
+    /// When it started. By its own clock while it says this, and by the database's once that has it.
     pub started_at: Timestamp,
-    /// When it said this.
+    /// When it said this, by the same clock.
     pub at: Timestamp,
     /// The release that it runs.
     pub version: String,

@@ -184,13 +184,14 @@ async fn a_fact_that_is_rebuilt_from_its_processed_crash_keeps_when_its_symbols_
 #[tokio::test]
 async fn a_process_is_known_by_its_last_word_until_it_leaves_or_falls_silent() {
     let database = migrated("reports").await;
-    let report = |instance: &str, at: Timestamp| NodeReport {
+    // Its clock is wrong by years, and it has run for an hour.
+    let report = |instance: &str| NodeReport {
         role: "processor".to_owned(),
         node: "node-1".to_owned(),
         instance: instance.to_owned(),
         pid: 4711,
-        started_at: noon(),
-        at,
+        started_at: Timestamp::UNIX_EPOCH,
+        at: Timestamp::UNIX_EPOCH + SignedDuration::from_hours(1),
         version: "0.1.0".to_owned(),
         workers: 2,
         state: "working".to_owned(),
@@ -198,15 +199,24 @@ async fn a_process_is_known_by_its_last_word_until_it_leaves_or_falls_silent() {
         queues: [("standard".to_owned(), QueueReport { done: 9, recent: 3, ..QueueReport::default() })]
             .into(),
     };
-    let now = Timestamp::now();
-    let second = NodeReport { workers: 4, ..report("a", now) };
-    for report in [report("a", now), second.clone(), report("b", now - SignedDuration::from_mins(2))] {
+    let silent = |instance: &str, minutes: u32| {
+        database.ask(&format!(
+            "UPDATE node_report SET at = at - interval '{minutes} min' WHERE instance = '{instance}'"
+        ));
+    };
+    let second = NodeReport { workers: 4, ..report("a") };
+    for report in [report("c"), report("b"), report("a"), second.clone()] {
         database.facts.report(&report).await.unwrap();
     }
+    silent("b", 2);
+    silent("c", 60);
     let known = database.facts.reports().await.unwrap();
     assert_eq!((known.len(), known[0].workers, &known[0].queues), (1, 4, &second.queues));
+    let run_for = known[0].at.duration_since(known[0].started_at);
+    assert!(run_for >= SignedDuration::from_hours(1), "{run_for} since the same start");
+    assert!(run_for < SignedDuration::from_mins(61), "{run_for}");
 
-    database.facts.report(&report("c", now - SignedDuration::from_hours(1))).await.unwrap();
+    database.facts.report(&second).await.unwrap();
     database.facts.leave("processor", "node-1", "a").await.unwrap();
     assert_eq!(database.facts.reports().await.unwrap(), []);
     assert_eq!(
