@@ -185,7 +185,10 @@ fn later(at: Timestamp, delay: settings::Duration, chance: f64) -> Timestamp {
 /// What the processor wants people to know of a crash that lacks something.
 pub(crate) fn note(lacks: &Lacks) -> ProcessorNote {
     let what_next = match (lacks.part, lacks.next_try) {
-        (Part::Symbols, Some(_)) => "; the crash is processed again for them",
+        // How often it was tried before is in its mark, which is not read here.
+        (Part::Symbols, Some(_)) => {
+            "; the crash is processed again for them while tries are left, `crashmill where` says when"
+        }
         (Part::Symbols, None) => "; reprocess the crash for them",
         (Part::Stacks, _) => "; saved without these stacks",
     };
@@ -300,7 +303,7 @@ mod tests {
         let found = lacks(&down, &delays, 0.5);
         let at = "2026-11-23T12:10:00Z".parse().unwrap();
         assert_eq!((found.len(), found[0].part, found[0].next_try), (1, Part::Symbols, Some(at)));
-        assert!(note(&found[0]).text.ends_with("for a.so; the crash is processed again for them"));
+        assert!(note(&found[0]).text.contains("for a.so; the crash is processed again for them while tries"));
         assert_eq!(lacks(&down, &delays, 0.0)[0].next_try, Some("2026-11-23T12:07:30Z".parse().unwrap()));
         assert_eq!(lacks(&down, &[], 0.0)[0].next_try, None);
     }
