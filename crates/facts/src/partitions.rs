@@ -4,7 +4,9 @@
 //! deleted one by one. These are statements that no transaction can hold, so a process may be killed between any two of
 //! them. What was decided is therefore written down first (`partition_drop`), and whoever comes next goes on: a detach
 //! that is pending is finalized, a table that is detached is dropped. A partition that an operator detached to keep it
-//! was never written down, and is left alone.
+//! was never written down, and is left alone; where detaching failed, what was written down is taken back. Between the
+//! row and our own detach a kill may leave a row, though, so whoever archives a partition detaches *and renames* it: a
+//! table by another name is never dropped, whatever is written down of its number.
 
 use std::time::Duration;
 
@@ -146,8 +148,12 @@ impl Session {
         if is_attached {
             // Only one partition of a table can be on its way at a time; the lock sees to it.
             let how = if is_pending { "FINALIZE" } else { "CONCURRENTLY" };
-            self.say("detaching a partition", &format!("ALTER TABLE {table} DETACH PARTITION {name} {how}"))
-                .await?;
+            let detach = format!("ALTER TABLE {table} DETACH PARTITION {name} {how}");
+            if let Err(error) = self.say("detaching a partition", &detach).await {
+                // Whoever detaches it next may do so to keep it. Where this fails too, the next call does it.
+                self.say("forgetting what was decided and not begun", FORGET_UNDUE).await.ok();
+                return Err(error);
+            }
         }
         let number: u32 = row.get("partition");
         let dropping = if is_there { format!("DROP TABLE IF EXISTS {name}; ") } else { String::new() };

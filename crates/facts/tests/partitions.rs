@@ -105,41 +105,63 @@ async fn what_was_killed_between_the_steps_is_finished_and_what_an_operator_deta
     assert_eq!(db.ask("SELECT count(*) FROM partition_drop"), ["0"]);
 }
 
-#[tokio::test]
-async fn a_detach_that_was_cut_short_is_finalized() {
-    let db = three_weeks("drop_pending").await;
-    let (url, reading) = (db.database.url().to_owned(), std::sync::mpsc::channel::<()>());
-    let (begun, has_begun) = std::sync::mpsc::channel();
-    // Somebody reads the partition for as long as it takes.
-    let reader = std::thread::spawn(move || {
-        let mut client = postgres::Client::connect(&url, postgres::NoTls).unwrap();
-        let mut transaction = client.transaction().unwrap();
-        transaction.query("SELECT FROM fact_crash", &[]).unwrap();
-        begun.send(()).unwrap();
-        reading.1.recv().ok();
-    });
-    has_begun.recv().unwrap();
-    db.ask(
-        "INSERT INTO partition_drop (partition, name, parent, first_day, end_day, bytes)
-         VALUES ('fact_crash_20261109'::regclass, 'fact_crash_20261109', 'fact_crash', '2026-11-09', '2026-11-16', 1)",
-    );
+/// Detaches a partition of the facts while somebody reads them, so that it stays pending.
+fn leave_pending(db: &Migrated, partition: &str) {
     let url = db.database.url().to_owned();
+    let detach = format!("ALTER TABLE fact_crash DETACH PARTITION {partition} CONCURRENTLY");
     std::thread::spawn(move || {
+        let mut reader = postgres::Client::connect(&url, postgres::NoTls).unwrap();
+        let mut reading = reader.transaction().unwrap();
+        reading.query("SELECT FROM fact_crash", &[]).unwrap();
         let mut client = postgres::Client::connect(&url, postgres::NoTls).unwrap();
         client.batch_execute("SET lock_timeout = '100ms'").unwrap();
         // It has been made pending, and then waited in vain.
-        client
-            .batch_execute("ALTER TABLE fact_crash DETACH PARTITION fact_crash_20261109 CONCURRENTLY")
-            .unwrap_err();
+        client.batch_execute(&detach).unwrap_err();
     })
     .join()
     .unwrap();
     assert_eq!(db.ask("SELECT count(*) FROM pg_inherits WHERE inhdetachpending"), ["1"]);
-    drop(reading.0);
-    reader.join().unwrap();
+}
+
+#[tokio::test]
+async fn a_detach_that_was_cut_short_is_finalized() {
+    let db = three_weeks("drop_pending").await;
+    db.ask(
+        "INSERT INTO partition_drop (partition, name, parent, first_day, end_day, bytes)
+         VALUES ('fact_crash_20261109'::regclass, 'fact_crash_20261109', 'fact_crash', '2026-11-09', '2026-11-16', 1)",
+    );
+    leave_pending(&db, "fact_crash_20261109");
 
     let dropped = db.facts.drop_partitions(&TABLES, day("2026-01-01"), |_| ()).await.unwrap();
     assert_eq!(first_days(&dropped), [("fact_crash".to_owned(), "2026-11-09".to_owned())]);
     assert_eq!(db.ask("SELECT to_regclass('fact_crash_20261109') IS NULL"), ["t"]);
     assert_eq!(db.facts.save(&[CrashFact::of(&crash(1))]).await.unwrap().inserted, 1);
+}
+
+#[tokio::test]
+async fn what_could_not_be_detached_and_an_operator_detaches_then_is_kept() {
+    let db = three_weeks("drop_in_vain").await;
+    // Only one partition of a table can be on its way, and this one is nobody's business but the operator's.
+    leave_pending(&db, "fact_crash_20261116");
+    let failed = db.facts.drop_partitions(&["fact_crash"], day("2026-11-16"), |_| ()).await.unwrap_err();
+    assert!(format!("{failed:?}").contains("pending detach"), "{failed:?}");
+
+    db.ask("ALTER TABLE fact_crash DETACH PARTITION fact_crash_20261116 FINALIZE");
+    db.ask("ALTER TABLE fact_crash DETACH PARTITION fact_crash_20261109");
+    assert_eq!(db.facts.drop_partitions(&TABLES, day("2026-01-01"), |_| ()).await.unwrap(), []);
+    assert_eq!(db.ask("SELECT count(*) FROM fact_crash_20261109"), ["1"]);
+}
+
+#[tokio::test]
+async fn a_partition_that_was_renamed_is_kept_though_a_kill_left_it_written_down() {
+    let db = three_weeks("drop_renamed").await;
+    db.ask(
+        "INSERT INTO partition_drop (partition, name, parent, first_day, end_day, bytes)
+         VALUES ('fact_crash_20261109'::regclass, 'fact_crash_20261109', 'fact_crash', '2026-11-09', '2026-11-16', 1)",
+    );
+    db.ask("ALTER TABLE fact_crash DETACH PARTITION fact_crash_20261109");
+    db.ask("ALTER TABLE fact_crash_20261109 RENAME TO archive_20261109");
+    db.facts.drop_partitions(&TABLES, day("2026-01-01"), |_| ()).await.unwrap();
+    assert_eq!(db.ask("SELECT count(*) FROM archive_20261109"), ["1"]);
+    assert_eq!(db.ask("SELECT count(*) FROM partition_drop"), ["0"]);
 }
