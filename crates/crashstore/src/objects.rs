@@ -137,13 +137,8 @@ impl Objects {
         let mut found = Vec::new();
         for area in Area::ALL {
             let path = self.path(area, id);
-            let options = GetOptions { range: Some(GetRange::Bounded(0..PROBE)), ..GetOptions::default() };
-            let reading = async {
-                let result = self.inner.store.get_opts(&path, options).await?;
-                let meta = result.meta.clone();
-                Ok((meta, result.bytes().await?))
-            };
-            let Some((meta, bytes)) = within("looking for a crash", DEADLINE, known(reading)).await? else {
+            let looking = known(self.beginning(&path));
+            let Some((meta, bytes)) = within("looking for a crash", DEADLINE, looking).await? else {
                 continue;
             };
             let listed = found_in(area, id, &meta);
@@ -265,7 +260,8 @@ impl Objects {
         for area in [Area::Private, Area::Raw, Area::Processed] {
             let path = self.path(area, id);
             let deleting = async {
-                let meta = self.inner.store.head(&path).await?;
+                // What is wrong with a bucket is said to a GET alone: the answer to a HEAD has no body.
+                let (meta, _) = self.beginning(&path).await?;
                 self.inner.store.delete(&path).await?;
                 Ok(meta.size)
             };
@@ -347,6 +343,14 @@ impl Objects {
                 Err(Error::Damaged { segment, offset: 0, what: what.to_owned() })
             }
         }
+    }
+
+    /// What is known of an object, and its first bytes.
+    async fn beginning(&self, path: &Path) -> object_store::Result<(ObjectMeta, Bytes)> {
+        let options = GetOptions { range: Some(GetRange::Bounded(0..PROBE)), ..GetOptions::default() };
+        let result = self.inner.store.get_opts(path, options).await?;
+        let meta = result.meta.clone();
+        Ok((meta, result.bytes().await?))
     }
 
     /// The bytes of an object; nothing when it is not there.

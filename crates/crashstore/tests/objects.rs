@@ -69,8 +69,15 @@ async fn what_is_not_there_is_nothing_and_a_bucket_that_is_not_there_is_a_failur
         url: Some("s3://nobody-made-it".to_owned()),
         ..in_bucket(&bucket, bucket.endpoint(), folder.path())
     };
-    let error = CrashStore::open(&config).unwrap().raw(id(0, 1), None).await.unwrap_err();
-    assert!(matches!(error, Error::ObjectStore { .. }), "{error}");
+    let store = CrashStore::open(&config).unwrap();
+    let failures = [
+        store.raw(id(0, 1), None).await.unwrap_err(),
+        store.find(id(0, 1)).await.unwrap_err(),
+        store.erase(id(0, 1)).await.unwrap_err(),
+    ];
+    for error in failures {
+        assert!(matches!(error, Error::ObjectStore { .. }), "{error}");
+    }
 }
 
 #[tokio::test]
