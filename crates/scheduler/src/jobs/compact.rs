@@ -65,7 +65,7 @@ impl Job for Compact {
             let order = CompactionOrder {
                 area,
                 from,
-                changed_since: round.before.map(|before| before - LOOKED_AT_AGAIN),
+                changed_since: round.before.map(|before| changed_since(before, self.after)),
                 saved_before: now.checked_sub(self.after)?,
                 budget: left,
             };
@@ -83,6 +83,13 @@ impl Job for Compact {
         }
         Ok(Pass::Done(frames))
     }
+}
+
+/// From when on changes are looked at, after a round that began then: it left what was younger than `after`, however long
+/// that is, and what [`LOOKED_AT_AGAIN`] is for.
+fn changed_since(before: Timestamp, after: Duration) -> Timestamp {
+    let since = before.checked_sub(after).and_then(|since| since.checked_sub(LOOKED_AT_AGAIN));
+    since.unwrap_or(Timestamp::MIN)
 }
 
 fn begin_or_go_on(known: Round, now: Timestamp) -> Round {
@@ -119,6 +126,15 @@ mod tests {
 
     fn at(text: &str) -> Timestamp {
         text.parse().unwrap()
+    }
+
+    #[test]
+    fn what_was_too_young_in_one_round_is_looked_at_in_the_next_however_long_that_takes() {
+        let (saved, before) = (at("2026-11-23T12:00:00Z"), at("2026-11-24T11:59:00Z"));
+        let day = Duration::from_secs(24 * 60 * 60);
+        assert!(before.duration_since(saved) < day.try_into().unwrap(), "it was too young");
+        assert!(changed_since(before, day) <= saved);
+        assert_eq!(changed_since(before, Duration::MAX), Timestamp::MIN);
     }
 
     #[test]
