@@ -7,7 +7,7 @@
 //! what this process starts: workers get an environment of their own.
 
 use std::{
-    collections::VecDeque,
+    collections::{BTreeSet, VecDeque},
     env, fs, io,
     net::{self, SocketAddr},
     os::fd::{FromRawFd, OwnedFd, RawFd},
@@ -15,7 +15,10 @@ use std::{
 };
 
 use anyhow::{Context as _, anyhow, ensure};
-use rustix::io::FdFlags;
+use rustix::{
+    io::FdFlags,
+    net::{SocketType, sockopt},
+};
 use tokio::net::TcpListener;
 use tracing::{info, warn};
 
@@ -126,10 +129,14 @@ fn announced(pid: u32, variable: impl Fn(&str) -> Option<String>) -> anyhow::Res
             parsed.ok_or_else(|| anyhow!("{SOCKETS} has {socket:?}, which is not name=number"))?;
         announced.push((name.to_owned(), fd));
     }
+    let mut seen = BTreeSet::new();
+    for (name, fd) in &announced {
+        ensure!(seen.insert(*fd), "file descriptor {fd} is announced twice, once for {name:?}");
+    }
     Ok(announced)
 }
 
-/// Makes a descriptor ours, if it is a TCP socket.
+/// Makes a descriptor ours, if it is a TCP socket that listens.
 fn take_over(fd: RawFd) -> anyhow::Result<net::TcpListener> {
     let what = fs::read_link(format!("/proc/self/fd/{fd}")).context("it is not open")?;
     ensure!(what.to_string_lossy().starts_with("socket:"), "it is no socket but {}", what.display());
@@ -140,8 +147,11 @@ fn take_over(fd: RawFd) -> anyhow::Result<net::TcpListener> {
     let owned = unsafe { OwnedFd::from_raw_fd(fd) };
     // It must not go on to what this process starts.
     rustix::io::fcntl_setfd(&owned, FdFlags::CLOEXEC)?;
+    // Others cannot be accepted from, ever.
+    ensure!(sockopt::socket_type(&owned)? == SocketType::STREAM, "it is not a TCP socket");
     let listener = net::TcpListener::from(owned);
     listener.local_addr().context("it is not a TCP socket")?;
+    ensure!(sockopt::socket_acceptconn(&listener)?, "it does not listen");
     listener.set_nonblocking(true)?;
     Ok(listener)
 }
@@ -216,6 +226,8 @@ mod tests {
             (&[("LISTEN_PID", "42")], "LISTEN_FDS is \"\""),
             (&[(SOCKETS, "submit")], "CRASHMILL_SOCKETS has \"submit\""),
             (&[(SOCKETS, "submit=x")], "CRASHMILL_SOCKETS has \"submit=x\""),
+            (&[(SOCKETS, "submit=7:metrics=7")], "7 is announced twice"),
+            (&[("LISTEN_PID", "42"), ("LISTEN_FDS", "1"), (SOCKETS, "metrics=3")], "3 is announced twice"),
         ] {
             let error = format!("{:#}", told(42, variables).unwrap_err());
             assert!(error.contains(part), "{error}");
@@ -230,6 +242,13 @@ mod tests {
         let (unix, _other) = std::os::unix::net::UnixStream::pair().unwrap();
         let refused = take_over(std::os::fd::IntoRawFd::into_raw_fd(unix)).unwrap_err();
         assert!(refused.to_string().contains("not a TCP socket"), "{refused}");
+        let udp = net::UdpSocket::bind("127.0.0.1:0").unwrap();
+        let refused = take_over(std::os::fd::IntoRawFd::into_raw_fd(udp)).unwrap_err();
+        assert!(refused.to_string().contains("not a TCP socket"), "{refused}");
+        let listener = net::TcpListener::bind("127.0.0.1:0").unwrap();
+        let client = net::TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+        let refused = take_over(std::os::fd::IntoRawFd::into_raw_fd(client)).unwrap_err();
+        assert!(refused.to_string().contains("does not listen"), "{refused}");
     }
 
     #[tokio::test]
