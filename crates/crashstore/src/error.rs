@@ -125,7 +125,8 @@ pub enum Error {
     },
     /// The spool has all that it may have.
     #[error(
-        "the spool {} has its {limit} bytes (crashstore.spool_limit): make the crash store take crashes again, or give          the spool more room",
+        "the spool {} has its {limit} bytes (crashstore.spool_limit): make the crash store take crashes again, or give \
+         the spool more room",
         path.display()
     )]
     SpoolFull {
