@@ -70,6 +70,8 @@ impl Config {
             .settings()?
             .into_iter()
             .filter(|setting| !said.has(setting.section, setting.key))
+            // A store in the folder needs no spool beside it.
+            .filter(|setting| setting.key != "spool" || said.has("crashstore", "url"))
             .map(|setting| (setting.variable(), setting.value))
             .collect();
         variables.extend(settings::environment());

@@ -199,6 +199,8 @@ impl Folder {
         let symbols = toml::Value::Array(vec![toml::Value::String(path("symbols"))]);
         let mut settings = vec![
             Setting::new("crashstore", "path", path("store")),
+            // Of use with an object store alone: see `Config::read`.
+            Setting::new("crashstore", "spool", path("spool")),
             Setting::new("queue", "journal", path("journal")),
             Setting::new("symbols", "paths", symbols.to_string()),
             Setting::new("symbols", "cache", path("symbols-cache")),
