@@ -22,6 +22,7 @@ mod parts;
 mod payload;
 mod serve;
 mod submit;
+mod trials;
 
 use std::{sync::Arc, time::Duration};
 
@@ -40,6 +41,7 @@ use crate::{
     mover::keep_moving,
     serve::{Patience, serve},
     submit::Intake,
+    trials::keep_trying,
 };
 
 /// How long crashes that are being saved, or moved out of the spool, may take once no client is connected any more.
@@ -91,6 +93,8 @@ pub async fn run(ctx: daemon::Context<Sections>) -> anyhow::Result<()> {
     let moving = writer
         .mover()
         .map(|mover| tokio::spawn(keep_moving(mover, Arc::clone(&intake), ctx.shutdown.clone())));
+    let trying = keep_trying(writer.clone(), Arc::clone(&intake), trials::EVERY, ctx.shutdown.clone());
+    let trying = tokio::spawn(trying);
     let routes = Router::new()
         .route("/submit", post(submit::submit))
         .with_state(Arc::clone(&intake))
@@ -112,7 +116,10 @@ pub async fn run(ctx: daemon::Context<Sections>) -> anyhow::Result<()> {
             mover::finish(moving, SAVES).await;
         }
     };
-    tokio::join!(intake.finish(SAVES), moved);
+    let (.., tried) = tokio::join!(intake.finish(SAVES), moved, trying);
+    if let Err(error) = tried {
+        tracing::error!(%error, "the task that tries what is down ended early");
+    }
     let broken = intake.broken().cloned();
     drop(intake);
     publisher.close(config.close_timeout.into()).await;

@@ -42,6 +42,9 @@ pub(crate) async fn keep_moving(mover: Mover, intake: Arc<Intake>, shutdown: Can
             // The next pass begins where this one ended.
             Err(error) => tracing::warn!(error = %chain(&error), "the spool could not be emptied"),
         }
+        if intake.is_down() && mover.store_is_up() {
+            intake.store_answers();
+        }
         if measured.is_none_or(|at: Instant| at.elapsed() >= MEASURE_EVERY) {
             measure(&mover).await;
             measured = Some(Instant::now());
@@ -64,10 +67,10 @@ pub(crate) async fn finish(mut moving: JoinHandle<()>, patience: Duration) {
     }
 }
 
-async fn publish(intake: &Intake, id: CrashId, place: Place) -> bool {
+async fn publish(intake: &Intake, id: CrashId, place: Place) {
     intake.store_answers();
     let reason = Some(REASON.to_owned());
-    intake.publish(&Message { place: Some(place), reason, ..Message::new(id, Timestamp::now()) }).await
+    intake.publish(&Message { place: Some(place), reason, ..Message::new(id, Timestamp::now()) }).await;
 }
 
 async fn measure(mover: &Mover) {

@@ -1,7 +1,10 @@
 //! The flow of one report: extract, save, publish, answer.
 
 use std::{
-    sync::{Arc, OnceLock},
+    sync::{
+        Arc, OnceLock,
+        atomic::{AtomicBool, Ordering},
+    },
     time::{Duration, Instant},
 };
 
@@ -38,6 +41,8 @@ pub(crate) struct Intake {
     /// Where crashes go while the store does not take them, if there is a spool.
     spool: Option<Dependency>,
     journal: Dependency,
+    /// Whether the store or the spool has failed and not come up since.
+    is_down: AtomicBool,
     /// Cancelled when this process can save nothing any more.
     shutdown: CancellationToken,
     broken: OnceLock<crashstore::Error>,
@@ -74,6 +79,7 @@ impl Intake {
             store,
             spool,
             journal,
+            is_down: AtomicBool::new(false),
             shutdown,
             broken: OnceLock::new(),
             metrics: Metrics::new(),
@@ -164,10 +170,11 @@ impl Intake {
         };
         self.metrics.stage("save", started);
         match &saved {
-            Saved::Stored(_) => self.store.up(),
+            Saved::Stored(_) => self.store_answers(),
             Saved::Spooled { why } => {
-                self.spool.iter().for_each(Dependency::up);
-                why.clone().into_iter().for_each(|error| self.store_failed(error));
+                self.spool_answers();
+                let why = why.clone().filter(|error| !error.is_of_one_crash());
+                why.into_iter().for_each(|error| self.store_failed(error));
             }
         }
         Some(saved)
@@ -175,7 +182,8 @@ impl Intake {
 
     /// Nothing took a crash.
     fn failed(&self, error: crashstore::Error) {
-        if error.is_of_the_crash() {
+        // Others may be taken: this process is as useful as before.
+        if error.is_of_one_crash() {
             return;
         }
         if let Some(spool) = &self.spool {
@@ -185,6 +193,7 @@ impl Intake {
     }
 
     fn store_failed(&self, error: crashstore::Error) {
+        self.is_down.store(true, Ordering::Relaxed);
         self.store.down(chain(&error));
         // Nothing but a new writer can save anything: the supervisor starts one.
         if matches!(error, crashstore::Error::Closed { .. } | crashstore::Error::UntrustedFolder { .. }) {
@@ -193,31 +202,38 @@ impl Intake {
         }
     }
 
-    /// The store has taken a crash from the spool, or its disk has room again: clients can be served.
+    /// Whether something has failed that has not come up since.
+    pub(crate) fn is_down(&self) -> bool {
+        self.is_down.load(Ordering::Relaxed)
+    }
+
+    /// The spool takes crashes: clients can be served, whatever becomes of the store.
+    pub(crate) fn spool_answers(&self) {
+        self.spool.iter().for_each(Dependency::up);
+    }
+
+    /// The store has taken something, or its disk has room again: clients can be served.
     pub(crate) fn store_answers(&self) {
+        self.is_down.store(false, Ordering::Relaxed);
         self.store.up();
         self.spool.iter().for_each(Dependency::up);
     }
 
-    /// The crash is in the store: where neither queue nor journal takes its id, the sweep of the store finds it. False
-    /// in that case.
-    pub(crate) async fn publish(&self, message: &Message) -> bool {
+    /// The crash is in the store: where neither queue nor journal takes its id, the sweep of the store finds it.
+    pub(crate) async fn publish(&self, message: &Message) {
         let started = Instant::now();
-        let published = match self.publisher.publish(QueueName::Standard, message).await {
-            Ok(Published::Confirmed) => true,
+        match self.publisher.publish(QueueName::Standard, message).await {
+            Ok(Published::Confirmed) => {}
             Ok(Published::Journaled) => {
                 self.journal.up();
                 tracing::debug!(crash_id = %message.crash_id, "the broker did not confirm; the id is journaled");
-                true
             }
             Err(error) => {
                 tracing::error!(crash_id = %message.crash_id, error = %chain(&error), "the crash is stored, but neither queue nor journal took its id");
                 self.journal.down(chain(&error));
-                false
             }
-        };
+        }
         self.metrics.stage("publish", started);
-        published
     }
 }
 
@@ -257,25 +273,46 @@ pub(crate) fn chain(error: &dyn std::error::Error) -> String {
 
 #[cfg(test)]
 mod tests {
+    use std::path::Path;
+
     use super::*;
-    use crate::payload::Encoding;
+    use crate::{payload::Encoding, trials::keep_trying};
+
+    async fn intake(folder: &Path, shutdown: CancellationToken) -> (SpoolingWriter, Intake) {
+        let store = crashstore::Config { path: folder.join("store"), ..Default::default() };
+        let writer = crashstore::CrashStore::open(&store).unwrap().spooling_writer(&store, "w").unwrap();
+        let queue = queue::Config { journal: folder.join("journal"), ..Default::default() };
+        let publisher = Publisher::start(&queue, "w", CancellationToken::new()).await.unwrap();
+        let health = Health::new("collector", "n");
+        let intake =
+            Intake::new(Config::default(), "n".to_owned(), writer.clone(), publisher, &health, shutdown);
+        (writer, intake)
+    }
+
+    #[tokio::test]
+    async fn a_store_that_has_failed_is_up_again_without_a_client() {
+        let (folder, shutdown) = (tempfile::TempDir::new().unwrap(), CancellationToken::new());
+        let (writer, intake) = intake(folder.path(), shutdown.clone()).await;
+        let intake = Arc::new(intake);
+        let writers = folder.path().join("store/writers");
+        std::fs::rename(&writers, folder.path().join("away")).unwrap();
+        intake.failed(crashstore::Error::TimedOut { doing: "saving".to_owned(), deadline: Duration::ZERO });
+        let every = Duration::from_millis(20);
+        let trying = keep_trying(writer.clone(), Arc::clone(&intake), every, shutdown.clone());
+        let trying = tokio::spawn(trying);
+        assert!(writer.try_out().await.is_err() && intake.is_down());
+
+        std::fs::rename(folder.path().join("away"), &writers).unwrap();
+        let deadline = Duration::from_secs(20);
+        testing::eventually(deadline, async || (!intake.is_down()).then_some(())).await;
+        shutdown.cancel();
+        trying.await.unwrap();
+    }
 
     #[tokio::test]
     async fn a_store_that_can_never_save_again_stops_the_collector() {
-        let folder = tempfile::TempDir::new().unwrap();
-        let store = crashstore::Config { path: folder.path().join("store"), ..Default::default() };
-        let writer = crashstore::CrashStore::open(&store).unwrap().spooling_writer(&store, "w").unwrap();
-        let queue = queue::Config { journal: folder.path().join("journal"), ..Default::default() };
-        let publisher = Publisher::start(&queue, "w", CancellationToken::new()).await.unwrap();
-        let (health, shutdown) = (Health::new("collector", "n"), CancellationToken::new());
-        let intake = Intake::new(
-            Config::default(),
-            "n".to_owned(),
-            writer.clone(),
-            publisher,
-            &health,
-            shutdown.clone(),
-        );
+        let (folder, shutdown) = (tempfile::TempDir::new().unwrap(), CancellationToken::new());
+        let (writer, intake) = intake(folder.path(), shutdown.clone()).await;
         writer.close().await;
 
         let payload = Payload {

@@ -1,6 +1,6 @@
 //! The section `[crashstore]` of the configuration.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 use settings::{Duration, Portion, Secret, Size};
@@ -81,14 +81,22 @@ impl Config {
     /// Refuses values that make no sense, without asking anyone.
     ///
     /// # Errors
-    /// [`Error::CompressionLevel`] and [`Error::Address`].
+    /// [`Error::CompressionLevel`], [`Error::Address`], and [`Error::Spool`] where spool and store are one folder, or one
+    /// is in the other.
     pub fn check(&self) -> Result<(), Error> {
         let levels = zstd::compression_level_range();
         let (level, min, max) = (self.compression_level, 1, *levels.end());
         if !(min..=max).contains(&level) {
             return Err(Error::CompressionLevel { level, min, max });
         }
-        self.url.as_deref().map_or(Ok(()), |url| Address::parse(url).map(drop))
+        self.url.as_deref().map_or(Ok(()), |url| Address::parse(url).map(drop))?;
+        self.spool_folder().map_or(Ok(()), |spool| are_apart(&spool, &self.path))
+    }
+
+    /// The name of the store, which is its address or its folder.
+    pub(crate) fn store_name(&self) -> String {
+        let path = || resolved(&self.path).to_string_lossy().into_owned();
+        self.url.as_ref().map_or_else(path, |url| url.trim_end_matches('/').to_owned())
     }
 
     /// How much room is kept back on the filesystem.
@@ -103,5 +111,53 @@ impl Config {
     pub fn spool_folder(&self) -> Option<PathBuf> {
         let usual = self.url.as_ref().map(|_| PathBuf::from(SPOOL));
         self.spool.clone().or(usual)
+    }
+}
+
+/// What is in the spool is moved, and then unlinked: nothing else may be there. Also with an object store, for the folder
+/// may be the store of before.
+fn are_apart(spool: &Path, store: &Path) -> Result<(), Error> {
+    let (spool, store) = (resolved(spool), resolved(store));
+    if spool.starts_with(&store) || store.starts_with(&spool) {
+        let (spool, store) = (spool.display(), store.display());
+        let what = format!("{spool} has to be apart from crashstore.path, {store}: name a folder of its own");
+        return Err(Error::Spool { what });
+    }
+    Ok(())
+}
+
+/// The path without links, as far as it is there.
+fn resolved(path: &Path) -> PathBuf {
+    let path = std::path::absolute(path).unwrap_or_else(|_| path.to_owned());
+    let there = path.ancestors().find_map(|there| {
+        let rest = path.strip_prefix(there).ok()?;
+        Some(there.canonicalize().ok()?.join(rest))
+    });
+    there.unwrap_or(path)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_spool_that_is_the_store_or_in_it_or_around_it_is_refused_whatever_it_is_called() {
+        let folder = tempfile::tempdir().unwrap();
+        let at = |name: &str| folder.path().join(name);
+        std::fs::create_dir_all(at("store")).unwrap();
+        std::os::unix::fs::symlink(at("store"), at("link")).unwrap();
+        let checked = |url: Option<&str>, spool: PathBuf| {
+            let url = url.map(str::to_owned);
+            Config { path: at("store"), spool: Some(spool), url, ..Config::default() }.check()
+        };
+        for spool in ["store", "store/spool", "link", "link/new/spool", "", "other/../store"] {
+            for url in [None, Some("s3://bucket/crashes")] {
+                let refused = checked(url, at(spool));
+                assert!(matches!(refused, Err(Error::Spool { .. })), "{spool}: {refused:?}");
+            }
+        }
+        for spool in ["spool", "store-spool", "other/spool"] {
+            checked(None, at(spool)).unwrap();
+        }
     }
 }

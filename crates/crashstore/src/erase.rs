@@ -84,7 +84,7 @@ impl LocalStore {
 }
 
 /// Erases one frame, or does again what an earlier erasure may have left. False when the frame is not there any more.
-fn erase_frame(path: &Path, header: &Header) -> io::Result<bool> {
+pub(crate) fn erase_frame(path: &Path, header: &Header) -> io::Result<bool> {
     let file = match disk::options().open(path) {
         Ok(file) => file,
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(false),

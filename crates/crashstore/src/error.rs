@@ -114,6 +114,20 @@ pub enum Error {
         /// What is wrong with it.
         what: String,
     },
+    /// The spool's folder is the store, or another store's spool.
+    #[error("crashstore.spool: {what}")]
+    Spool {
+        /// What is wrong with it, and what to do.
+        what: String,
+    },
+    /// The disk takes crashes, but not one so large.
+    #[error("crash {id} is too large for what room is left: {reading}")]
+    NoRoomFor {
+        /// The crash.
+        id: CrashId,
+        /// What room there would be with it.
+        reading: Arc<Reading>,
+    },
     /// The object store refused something, or could not be reached.
     #[error("{doing} in the object store")]
     ObjectStore {
@@ -166,6 +180,12 @@ impl Error {
         matches!(self, Self::TooLarge { .. } | Self::Unwritable { .. })
     }
 
+    /// Whether it says something of this one crash alone: others may be taken all the same.
+    #[must_use]
+    pub fn is_of_one_crash(&self) -> bool {
+        self.is_of_the_crash() || matches!(self, Self::NoRoomFor { .. })
+    }
+
     /// Says what was being done when the operating system refused.
     pub(crate) fn io(doing: impl Into<String>, source: io::Error) -> Self {
         let (doing, full) = (doing.into(), is_full(&source));
@@ -174,7 +194,10 @@ impl Error {
     }
 
     /// Says that what room is left is kept back, before anything was written.
-    pub(crate) fn kept_back(id: CrashId, reading: &Reading) -> Self {
+    pub(crate) fn kept_back(id: CrashId, reading: Reading, would_others_fit: bool) -> Self {
+        if would_others_fit {
+            return Self::NoRoomFor { id, reading: Arc::new(reading) };
+        }
         let source = io::Error::new(io::ErrorKind::StorageFull, reading.to_string());
         Self::NoSpace { doing: format!("saving crash {id}"), source: Arc::new(source) }
     }

@@ -104,7 +104,9 @@ pub use layout::{Area, UnknownArea};
 pub use list::{Damage, Found};
 pub use retention::Freed;
 pub use save::Writer;
-pub use spool::{Mover, Passed, Saved, SpoolDepth, SpoolingWriter, spool_depth, spooled, spooled_short};
+pub use spool::{
+    Mover, Passed, Saved, SpoolDepth, SpoolingWriter, Takes, spool_depth, spooled, spooled_short,
+};
 pub use store::CrashStore;
 pub use tail::Cut;
 pub use usage::{DayUsage, Room};

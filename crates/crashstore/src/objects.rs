@@ -42,6 +42,9 @@ const TOGETHER: usize = 8;
 const DEADLINE: Duration = Duration::from_secs(60);
 /// How long it may take to list, read or delete all that a minute or a day has.
 const BULK_DEADLINE: Duration = Duration::from_secs(600);
+/// What is written that is no crash, and how long that may take.
+const TRIAL: &[u8] = b"a trial: this may be deleted";
+const TRIAL_DEADLINE: Duration = Duration::from_secs(30);
 /// The first bytes of an object, in which its header is.
 const PROBE: u64 = 128;
 
@@ -302,22 +305,34 @@ impl Objects {
 
     /// Does with an object beside the areas what is done with crashes.
     pub(crate) async fn try_out(&self) -> Result<(), Error> {
-        const SAID: &[u8] = b"a trial: this may be deleted";
         let path = Path::from(format!("{}/trial-{:016x}", self.inner.prefix, rand::random::<u64>()));
         let trying = async {
             self.inner.store.list_with_delimiter(Some(&self.area(Area::Raw))).await?;
-            self.inner.store.put(&path, PutPayload::from_static(SAID)).await?;
+            self.inner.store.put(&path, PutPayload::from_static(TRIAL)).await?;
             let read = self.inner.store.get(&path).await?.bytes().await?;
             self.inner.store.delete(&path).await?;
             Ok(read)
         };
         let read = within("trying what crashes need", DEADLINE, trying).await?;
-        if read == SAID {
+        if read == TRIAL {
             Ok(())
         } else {
             let other = std::io::Error::other("it gave back other bytes than were written");
             Err(Error::io(format!("reading {path} from the object store"), other))
         }
+    }
+
+    /// Writes an object beside the areas, one name a writer, and takes it back: a collector may have no right to do more
+    /// than write, and then the object stays.
+    async fn try_writing(&self, name: &str) -> Result<(), Error> {
+        let path = Path::from(format!("{}/trial-{name}", self.inner.prefix));
+        let putting = self.inner.store.put(&path, PutPayload::from_static(TRIAL));
+        within("trying whether crashes are taken", TRIAL_DEADLINE, putting).await?;
+        let deleting = self.inner.store.delete(&path);
+        if let Err(error) = within("deleting a trial", TRIAL_DEADLINE, deleting).await {
+            tracing::debug!(error = &error as &dyn std::error::Error, "a trial stays in the object store");
+        }
+        Ok(())
     }
 
     /// Puts an object in its place, whole.

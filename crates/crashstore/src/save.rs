@@ -72,6 +72,17 @@ impl Writer {
         }
     }
 
+    /// Whether a raw crash could be saved now: something small is written that is no crash, and taken away again.
+    ///
+    /// # Errors
+    /// As for [`Writer::save_raw`].
+    pub async fn try_out(&self) -> Result<(), Error> {
+        match &self.backend {
+            Backend::Segments(writer) => writer.try_out().await,
+            Backend::Objects(writer) => writer.try_out().await,
+        }
+    }
+
     /// Waits until everything that was accepted is durable and answered, and gives the name back. Saves that other
     /// clones begin from now on fail. Gives up after 30 s, which a store that hangs alone makes necessary.
     pub async fn close(self) {

@@ -2,7 +2,7 @@
 //!
 //! It is a folder of segments like a local store, durable in the same way. What is in it is known to nobody else, so an
 //! id is published only after its crash was moved into the store. [`SpoolingWriter`] saves, [`Mover`] moves, `breaker`
-//! decides when the store is tried again, and `outside` is what commands see.
+//! decides when the store is tried again, `owner` says whose spool it is, and `outside` is what commands see.
 //!
 //! # Who has what
 //!
@@ -14,13 +14,19 @@
 //!
 //! A crash is saved in the spool, answered, saved in the store, published, and at last its segment is unlinked with all
 //! others in it. Killed before the answer, the client sends it again. Killed later, the whole segment is moved again at the
-//! next start: the same crash takes the same place in the store, and an id that is published twice gives one fact.
+//! next start: the same crash takes the same place in the store, and an id that is published twice gives one fact. An id
+//! that neither queue nor journal took is left to the sweep of the store.
+//!
+//! A segment with something in it that cannot be moved, ever or for now, stays, and what was moved of it is erased in
+//! place: so no restart moves that again, and it takes no room.
 
 mod breaker;
 mod mover;
 mod outside;
+mod owner;
 
 use std::{
+    io,
     path::PathBuf,
     sync::{Arc, Mutex, PoisonError},
     time::{Duration, Instant},
@@ -46,6 +52,12 @@ const BESIDE: u64 = 256 << 10;
 /// A full spool is measured again after so long.
 const MEASURE_AGAIN: Duration = Duration::from_secs(1);
 
+/// The spool is measured so often while it takes crashes, and after so many bytes: other processes fill it too.
+const MEASURE_WHILE_SPOOLING: Duration = Duration::from_secs(5);
+const UNMEASURED: u64 = 64 << 20;
+/// So often a crash is saved again whose writer was closed just then.
+const TRIES: u32 = 3;
+
 /// Where a raw crash was saved.
 #[derive(Debug, Clone)]
 pub enum Saved {
@@ -58,11 +70,22 @@ pub enum Saved {
     },
 }
 
+/// Who takes raw crashes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Takes {
+    /// The store.
+    Store,
+    /// The spool of this machine alone.
+    Spool,
+}
+
 /// Saves raw crashes in the store, or in the spool while the store does not take them. Cheap to clone; made by
 /// [`CrashStore::spooling_writer`].
 #[derive(Debug, Clone)]
 pub struct SpoolingWriter {
     writer: Writer,
+    /// The store of the writer, for what is erased in the middle of being moved.
+    store: CrashStore,
     /// How long the store has for a crash.
     timeout: Duration,
     spool: Option<Arc<Spool>>,
@@ -102,6 +125,7 @@ impl CrashStore {
         let spool = config.spool_folder().map(|path| Spool::open(config, path, name)).transpose()?;
         Ok(SpoolingWriter {
             writer: self.writer(name)?,
+            store: self.clone(),
             timeout: config.timeout.get(),
             spool: spool.map(Arc::new),
         })
@@ -124,7 +148,7 @@ impl SpoolingWriter {
     /// Moves what is in the spool, where there is one.
     #[must_use]
     pub fn mover(&self) -> Option<Mover> {
-        self.spool.clone().map(|spool| Mover::new(spool, self.writer.clone()))
+        self.spool.clone().map(|spool| Mover::new(spool, self.store.clone(), self.writer.clone()))
     }
 
     /// Saves a raw crash. When this returns it is durable, here or there.
@@ -161,10 +185,22 @@ impl SpoolingWriter {
         });
         match &saved {
             Ok(_) => spool.breaker.succeeded(),
-            Err(error) if error.is_of_the_crash() => {}
+            Err(error) if error.is_of_one_crash() => {}
             Err(error) => spool.breaker.failed(Instant::now(), error),
         }
         saved
+    }
+
+    /// Tries with something small that is no crash whether the store takes crashes, and then whether the spool does.
+    ///
+    /// # Errors
+    /// What the store said, when neither does.
+    pub async fn try_out(&self) -> Result<Takes, Error> {
+        let Some(spool) = &self.spool else { return self.writer.try_out().await.map(|()| Takes::Store) };
+        match spool.try_store(&self.writer).await {
+            Ok(()) => Ok(Takes::Store),
+            Err(error) => spool.try_out().await.map(|()| Takes::Spool).map_err(|_| error),
+        }
     }
 
     /// Waits until everything that was accepted is durable and answered; what is in the spool stays there.
@@ -178,8 +214,10 @@ impl SpoolingWriter {
 
 impl Spool {
     fn open(config: &Config, path: PathBuf, name: &str) -> Result<Self, Error> {
+        let store = LocalStore::open(&path, config, LIMIT)?;
+        owner::take(&store, config)?;
         Ok(Self {
-            store: LocalStore::open(&path, config, LIMIT)?,
+            store,
             path,
             name: name.to_owned(),
             limit: config.spool_limit,
@@ -193,17 +231,47 @@ impl Spool {
     async fn save(&self, crash: &RawCrash) -> Result<(), Error> {
         let bytes = crash.dumps.iter().map(|dump| dump.bytes.len() as u64).sum::<u64>() + BESIDE;
         self.make_sure_of_room(bytes).await?;
-        let saved = match self.open_writer().await?.save_raw(crash).await {
-            // The mover has closed it in this moment: it opens a new one.
-            Err(Error::Closed { .. }) => {
-                self.writer.lock().await.take();
-                self.open_writer().await?.save_raw(crash).await
+        let mut tries = 0..TRIES;
+        loop {
+            let writer = self.open_writer().await?;
+            let error = match writer.save_raw(crash).await {
+                Ok(_) => {
+                    self.news.notify_one();
+                    return Ok(());
+                }
+                Err(error @ (Error::Closed { .. } | Error::UntrustedFolder { .. })) => error,
+                Err(error) => return Err(error),
+            };
+            // The mover has closed it in this moment, or it is of no use any more: the next one opens another.
+            self.forget(&writer).await;
+            let is_closed = matches!(error, Error::Closed { .. });
+            if !is_closed || tries.next().is_none() {
+                // Of the spool's writer alone: the process has not to be started again for it.
+                let doing = format!("saving crash {} in the spool", crash.id());
+                return Err(Error::io(doing, io::Error::other(error)));
             }
-            saved => saved,
-        };
-        saved?;
-        self.news.notify_one();
-        Ok(())
+        }
+    }
+
+    /// Takes this writer away, and not the one that another task has opened since.
+    async fn forget(&self, writer: &SegmentWriter) {
+        self.writer.lock().await.take_if(|current| current.is(writer));
+    }
+
+    /// Tries whether the store takes crashes, and tells the breaker.
+    async fn try_store(&self, store: &Writer) -> Result<(), Error> {
+        let tried = store.try_out().await;
+        match &tried {
+            Ok(()) => self.breaker.succeeded(),
+            Err(error) => self.breaker.failed(Instant::now(), error),
+        }
+        tried
+    }
+
+    /// Tries whether the spool takes crashes.
+    async fn try_out(&self) -> Result<(), Error> {
+        self.make_sure_of_room(BESIDE).await?;
+        self.open_writer().await?.try_out().await
     }
 
     async fn open_writer(&self) -> Result<SegmentWriter, Error> {
@@ -228,17 +296,24 @@ impl Spool {
 
     /// Refuses what would make the spool larger than it may be. Several at once may overrun it by what they have.
     async fn make_sure_of_room(&self, bytes: u64) -> Result<(), Error> {
-        if self.takes(bytes) {
+        if !self.is_stale(bytes) && self.takes(bytes) {
             return Ok(());
         }
         let full = || Error::SpoolFull { path: self.path.clone(), limit: self.limit.bytes() };
-        if self.was_measured_just_now() {
+        if self.was_measured_just_now() && !self.is_stale(bytes) {
             return Err(full());
         }
         let measured = self.store.blocking("measuring the spool", DEADLINE, outside::bytes).await?;
         let room = Room { measured, measured_at: Some(Instant::now()), since: 0 };
         *self.room.lock().unwrap_or_else(PoisonError::into_inner) = room;
         if self.takes(bytes) { Ok(()) } else { Err(full()) }
+    }
+
+    /// Whether others may have filled it meanwhile: it is the spool of all collectors of this machine.
+    fn is_stale(&self, bytes: u64) -> bool {
+        let room = self.room.lock().unwrap_or_else(PoisonError::into_inner);
+        let is_old = room.measured_at.is_none_or(|at| at.elapsed() >= MEASURE_WHILE_SPOOLING);
+        is_old || room.since + bytes > UNMEASURED
     }
 
     /// Measuring looks at every file: not for each crash that a full spool refuses.
@@ -255,5 +330,40 @@ impl Spool {
             room.since += bytes;
         }
         fits
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn spool(folder: &std::path::Path) -> Spool {
+        let config = Config { path: folder.join("store"), ..Config::default() };
+        Spool::open(&config, folder.join("spool"), "node-1").unwrap()
+    }
+
+    #[tokio::test]
+    async fn a_writer_that_is_gone_takes_no_newer_one_along() {
+        let folder = tempfile::tempdir().unwrap();
+        let spool = spool(folder.path());
+        let old = spool.open_writer().await.unwrap();
+        spool.close_writer().await;
+        let new = spool.open_writer().await.unwrap();
+        spool.forget(&old).await;
+        assert!(spool.open_writer().await.unwrap().is(&new));
+        spool.forget(&new).await;
+        assert!(!spool.open_writer().await.unwrap().is(&new));
+    }
+
+    #[tokio::test]
+    async fn a_spool_that_takes_crashes_is_measured_again_after_a_while_and_after_so_much() {
+        let folder = tempfile::tempdir().unwrap();
+        let spool = spool(folder.path());
+        assert!(spool.is_stale(1));
+        spool.make_sure_of_room(1).await.unwrap();
+        assert!(!spool.is_stale(1) && spool.is_stale(UNMEASURED + 1));
+        let long_ago = Instant::now().checked_sub(MEASURE_WHILE_SPOOLING);
+        spool.room.lock().unwrap().measured_at = long_ago;
+        assert!(spool.is_stale(1));
     }
 }

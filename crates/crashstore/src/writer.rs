@@ -1,6 +1,9 @@
 //! Saving crashes in segments.
 
 use std::{
+    io,
+    os::unix::fs::FileExt,
+    path::PathBuf,
     sync::{Arc, mpsc},
     time::Duration,
 };
@@ -13,7 +16,7 @@ use crate::{
     appender::{Appender, Frame, Limits},
     commit::{self, Job, Order},
     content::{Compressed, compress_processed, compress_raw},
-    disk::{Disk, LocalDisk},
+    disk::{self, Disk, LocalDisk},
     header,
     layout::is_writer_name,
     local::LocalStore,
@@ -28,6 +31,9 @@ const QUEUE: u32 = 1024;
 const QUEUE_KIB: u32 = 256 << 10;
 /// A disk that has not saved a crash by then is broken; the client is better off with an answer.
 const SAVE_DEADLINE: Duration = Duration::from_secs(30);
+/// What a trial writes, and how long that may take.
+const TRIAL: usize = 4096;
+const TRIAL_DEADLINE: Duration = Duration::from_secs(10);
 /// Everything accepted has been answered by then, or the disk hangs.
 const CLOSE_DEADLINE: Duration = Duration::from_secs(30);
 
@@ -48,6 +54,8 @@ struct Inner {
     /// One core each: more at a time would only be slower.
     compressing: Arc<Semaphore>,
     space: Watch,
+    /// What is written to see whether the disk takes anything.
+    trial: PathBuf,
 }
 
 impl std::fmt::Debug for SegmentWriter {
@@ -81,6 +89,7 @@ impl SegmentWriter {
             Error::io(format!("asking how much room is left at {}", root.display()), error)
         })?;
 
+        let trial = layout.writers().join(format!("{name}.trial"));
         let appender = Appender::new(layout, disk, lock, limits, &kept);
         let (orders, received) = mpsc::channel();
         std::thread::Builder::new()
@@ -97,6 +106,7 @@ impl SegmentWriter {
                 queue_kib: Arc::new(Semaphore::new(QUEUE_KIB as usize)),
                 compressing: Arc::new(Semaphore::new(cores)),
                 space,
+                trial,
             }),
         })
     }
@@ -147,8 +157,13 @@ impl SegmentWriter {
             Area::Processed => Purpose::Process,
             Area::Raw | Area::Private => Purpose::Take,
         };
-        let claim =
-            |bytes| self.inner.space.claim(purpose, bytes).map_err(|reading| Error::kept_back(id, &reading));
+        let claim = |bytes| {
+            let space = &self.inner.space;
+            space.claim(purpose, bytes).map_err(|reading| {
+                let would_others_fit = bytes > 0 && space.claim(purpose, 0).is_ok();
+                Error::kept_back(id, reading, would_others_fit)
+            })
+        };
         // What is sure to be refused need not be compressed.
         drop(claim(0)?);
         let turn = self.permits(&self.inner.queue, 1).await?;
@@ -180,6 +195,31 @@ impl SegmentWriter {
         };
         self.inner.orders.send(Order::Save(Box::new(job))).map_err(|_| self.closed())?;
         answer.await.map_err(|_| self.closed())?
+    }
+
+    /// Whether crashes can be saved: the disk has room, and a file that is no crash can be written and synced beside them.
+    pub(crate) async fn try_out(&self) -> Result<(), Error> {
+        let path = self.inner.trial.clone();
+        let failed = move |error| Error::io(format!("trying the disk with {}", path.display()), error);
+        if let Err(reading) = self.inner.space.claim(Purpose::Take, 0) {
+            return Err(failed(io::Error::new(io::ErrorKind::StorageFull, reading.to_string())));
+        }
+        let path = self.inner.trial.clone();
+        let trying = tokio::task::spawn_blocking(move || {
+            let file = disk::options().create(true).truncate(true).open(&path)?;
+            file.write_all_at(&[0x2e; TRIAL], 0)?;
+            file.sync_all()?;
+            std::fs::remove_file(&path)
+        });
+        match tokio::time::timeout(TRIAL_DEADLINE, trying).await {
+            Ok(tried) => tried.unwrap_or_else(|error| Err(io::Error::other(error))).map_err(failed),
+            Err(_) => Err(Error::TimedOut { doing: "trying the disk".to_owned(), deadline: TRIAL_DEADLINE }),
+        }
+    }
+
+    /// Whether it is a clone of another one.
+    pub(crate) fn is(&self, other: &Self) -> bool {
+        Arc::ptr_eq(&self.inner, &other.inner)
     }
 
     async fn permits(&self, from: &Arc<Semaphore>, count: u32) -> Result<OwnedSemaphorePermit, Error> {

@@ -187,7 +187,7 @@ async fn save_by_a_bad_way(name: &str, per_mille: u64) {
     way.spoil(0);
     let mover = writer.mover().unwrap();
     testing::eventually(Duration::from_secs(30), async || {
-        mover.pass(async |_, _| true, || true).await.unwrap().done.then_some(())
+        mover.pass(async |_, _| (), || true).await.unwrap().done.then_some(())
     })
     .await;
     let store = open(&bucket, folder.path());

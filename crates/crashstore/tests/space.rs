@@ -91,12 +91,33 @@ async fn a_burst_between_two_looks_does_not_pass_the_mark() {
     while let Some(result) = saves.join_next().await {
         match result.unwrap() {
             Ok(_) => saved += 1,
-            Err(error) => assert!(matches!(error, Error::NoSpace { .. }), "{error}"),
+            Err(error) => {
+                assert!(matches!(error, Error::NoSpace { .. } | Error::NoRoomFor { .. }), "{error}");
+            }
         }
     }
     let free = crashstore::space::Room::of(disk.path()).unwrap().free;
     assert!(free >= 16 * MIB, "{free} bytes are left after {saved} crashes");
     assert_eq!(frames(&store, Area::Raw).await, saved);
     assert!(saved > 10, "{saved}");
+    writer.close().await;
+}
+
+#[tokio::test]
+async fn one_crash_that_is_too_large_for_what_is_left_says_nothing_of_the_disk() {
+    let Some(disk) = SmallDisk::mount(32) else { return };
+    let store = CrashStore::open(&config(disk.path())).unwrap();
+    disk.fill_to(20 * MIB);
+    let writer = store.writer("node-1").unwrap();
+    let error = writer.save_raw(&raw(id(0, 1), 12_000_000)).await.unwrap_err();
+    assert!(matches!(error, Error::NoRoomFor { .. }) && error.is_of_one_crash(), "{error}");
+    writer.try_out().await.unwrap();
+    writer.save_raw(&raw(id(0, 2), 500)).await.unwrap();
+    assert_eq!(frames(&store, Area::Raw).await, 1);
+
+    disk.fill_to(12 * MIB);
+    until(&writer, State::Refuse).await;
+    let error = writer.try_out().await.unwrap_err();
+    assert!(error.to_string().contains("no space left"), "{error}");
     writer.close().await;
 }

@@ -6,13 +6,17 @@ mod support;
 
 use std::{
     path::Path,
-    sync::Mutex,
+    sync::{
+        Mutex,
+        atomic::{AtomicUsize, Ordering},
+    },
     time::{Duration, Instant},
 };
 
 use crash::CrashId;
 use crashstore::{
-    Area, Config, CrashStore, Error, Mover, Saved, SpoolDepth, SpoolingWriter, spool_depth, spooled,
+    Area, Config, CrashStore, Error, Mover, Passed, Saved, SpoolDepth, SpoolingWriter, Takes, spool_depth,
+    spooled,
 };
 use settings::{Duration as Setting, Size};
 use support::{files, id, in_bucket, minute, raw};
@@ -35,7 +39,6 @@ async fn until_moved(mover: &Mover) -> Vec<CrashId> {
     eventually(SOON, async || {
         let publish = async |id, _| {
             published.lock().unwrap().push(id);
-            true
         };
         mover.pass(publish, || true).await.unwrap().done.then_some(())
     })
@@ -121,14 +124,16 @@ async fn what_a_process_left_is_moved_by_the_next_one_and_moving_twice_is_one_cr
         first.save(&raw(id(0, number), 500)).await.unwrap();
     }
     proxy.restore();
-    // The queue takes nothing: all are in the store, and none may be unlinked.
-    let refused = eventually(SOON, async || {
-        let passed = first.mover().unwrap().pass(async |_, _| false, || true).await.unwrap();
-        (bucket.keys().len() == 10).then_some(passed)
+    // It is stopped in the middle: four are in the store, and none may be unlinked.
+    let (mover, asked) = (first.mover().unwrap(), AtomicUsize::new(0));
+    let stopped = eventually(SOON, async || {
+        let go_on = || asked.fetch_add(1, Ordering::Relaxed) < 4;
+        let passed = mover.pass(async |_, _| (), go_on).await.unwrap();
+        (asked.load(Ordering::Relaxed) > 0).then_some(passed)
     })
     .await;
-    assert!(!refused.done && refused.moved == 0);
-    assert_eq!(spool_depth(&config).unwrap().crashes, 5);
+    assert!(!stopped.done && stopped.moved == 4, "{stopped:?}");
+    assert_eq!((spool_depth(&config).unwrap().crashes, bucket.keys().len()), (5, 8));
     first.close().await;
 
     let second = writer(&config);
@@ -147,9 +152,16 @@ async fn a_mover_that_is_asked_to_stop_leaves_the_rest_where_it_is() {
         writer.save(&raw(id(0, number), 500)).await.unwrap();
     }
     proxy.restore();
-    let passed = writer.mover().unwrap().pass(async |_, _| true, || false).await.unwrap();
-    assert!(!passed.done);
-    assert_eq!(spool_depth(&config).unwrap().crashes, 5);
+    let (mover, asked) = (writer.mover().unwrap(), AtomicUsize::new(0));
+    let go_on = || asked.fetch_add(1, Ordering::Relaxed) < 2;
+    let passed = eventually(SOON, async || {
+        let passed = mover.pass(async |_, _| (), go_on).await.unwrap();
+        (asked.load(Ordering::Relaxed) > 0).then_some(passed)
+    })
+    .await;
+    assert_eq!(passed, Passed { moved: 2, done: false });
+    assert_eq!(asked.load(Ordering::Relaxed), 3, "nothing is begun once the answer is no");
+    assert_eq!((spool_depth(&config).unwrap().crashes, bucket.keys().len()), (5, 4));
     writer.close().await;
     assert_eq!(spool_depth(&config).unwrap().crashes, 5);
 }
@@ -184,7 +196,7 @@ async fn a_full_spool_refuses_and_takes_crashes_again_when_it_was_emptied() {
 }
 
 #[tokio::test]
-async fn a_damaged_crash_in_the_spool_keeps_its_segment_and_no_other_crash() {
+async fn a_damaged_crash_in_the_spool_keeps_its_segment_and_no_other_crash_which_no_restart_moves_again() {
     let (bucket, folder) = (Bucket::create("spool_damaged"), tempfile::tempdir().unwrap());
     let proxy = Proxy::to_url(bucket.endpoint());
     let config = config(&bucket, &proxy.url(), folder.path());
@@ -201,7 +213,140 @@ async fn a_damaged_crash_in_the_spool_keeps_its_segment_and_no_other_crash() {
     proxy.restore();
     assert_eq!(until_moved(&writer.mover().unwrap()).await, [id(0, 2), id(1, 3)]);
     assert!(path.exists() && spooled(&config, id(0, 1)).unwrap());
-    assert!(!spooled(&config, id(1, 3)).unwrap());
+    assert!(!spooled(&config, id(1, 3)).unwrap() && !spooled(&config, id(0, 2)).unwrap());
+    assert_eq!(spool_depth(&config).unwrap().crashes, 1);
+
+    // What is erased elsewhere by now does not come back with a restart.
+    CrashStore::open(&config).unwrap().erase(id(0, 2)).await.unwrap();
+    writer.close().await;
+    let next = self::writer(&config);
+    assert_eq!(until_moved(&next.mover().unwrap()).await, []);
+    assert!(path.exists() && spooled(&config, id(0, 1)).unwrap());
+    let store = CrashStore::open(&config).unwrap();
+    assert_eq!(store.find(id(0, 2)).await.unwrap(), []);
+}
+
+#[tokio::test]
+async fn one_crash_that_the_object_store_does_not_take_holds_up_no_other() {
+    let (bucket, folder) = (Bucket::create("spool_poison"), tempfile::tempdir().unwrap());
+    let way = FaultyHttp::to_url(bucket.endpoint(), 1);
+    let config = config(&bucket, &way.url(), folder.path());
+    let first = writer(&config);
+    way.forbid(Some("PUT "));
+    for number in 0..12 {
+        assert!(matches!(first.save(&raw(id(0, number), 500)).await.unwrap(), Saved::Spooled { .. }));
+    }
+    let (oldest, later) = (id(0, 0), id(0, 12));
+    way.forbid(Some(&oldest.to_string()));
+    let mover = first.mover().unwrap();
+    assert_eq!(until_moved(&mover).await.len(), 11);
+    assert!(mover.store_is_up());
+    assert!(matches!(first.save(&raw(later, 500)).await.unwrap(), Saved::Stored(_)));
+    assert_eq!(spool_depth(&config).unwrap().crashes, 1, "the others take no room");
+
+    first.close().await;
+    way.forbid(None);
+    let second = writer(&config);
+    assert_eq!(until_moved(&second.mover().unwrap()).await, [oldest]);
+    assert_eq!(segments(folder.path()), 0);
+}
+
+#[tokio::test]
+async fn a_store_that_takes_what_is_small_and_no_crash_is_down() {
+    let (bucket, folder) = (Bucket::create("spool_no_crash"), tempfile::tempdir().unwrap());
+    let way = FaultyHttp::to_url(bucket.endpoint(), 1);
+    let config = config(&bucket, &way.url(), folder.path());
+    let writer = writer(&config);
+    way.forbid(Some("PUT "));
+    for number in 0..20 {
+        writer.save(&raw(id(0, number), 500)).await.unwrap();
+    }
+    way.forbid(Some("zst"));
+    let (mover, asked) = (writer.mover().unwrap(), AtomicUsize::new(0));
+    eventually(SOON, async || {
+        let go_on = || asked.fetch_add(1, Ordering::Relaxed) < usize::MAX;
+        let passed = mover.pass(async |_, _| (), go_on).await.unwrap();
+        assert_eq!(passed, Passed::default());
+        (asked.load(Ordering::Relaxed) > 0).then_some(())
+    })
+    .await;
+    assert!(!mover.store_is_up());
+    assert!(asked.load(Ordering::Relaxed) < 20, "not every crash is tried");
+    assert_eq!(spool_depth(&config).unwrap().crashes, 20);
+}
+
+#[tokio::test]
+async fn a_crash_that_is_erased_while_it_is_moved_does_not_stay_in_the_store() {
+    let (bucket, folder) = (Bucket::create("spool_erased_late"), tempfile::tempdir().unwrap());
+    let way = FaultyHttp::to_url(bucket.endpoint(), 1);
+    let config = config(&bucket, &way.url(), folder.path());
+    let writer = writer(&config);
+    way.forbid(Some("PUT "));
+    writer.save(&raw(id(0, 1), 500)).await.unwrap();
+    way.forbid(None);
+    let mover = writer.mover().unwrap();
+    eventually(SOON, async || matches!(writer.try_out().await, Ok(Takes::Store)).then_some(())).await;
+
+    // Its private annotations are there for so long before the rest comes: the erasure finds nothing else.
+    way.delay(Duration::from_secs(1));
+    let published = AtomicUsize::new(0);
+    let publish = async |_, _| {
+        published.fetch_add(1, Ordering::Relaxed);
+    };
+    let elsewhere = Config { endpoint: Some(bucket.endpoint().to_owned()), ..config.clone() };
+    let erase = async {
+        eventually(SOON, async || bucket.keys().iter().any(|key| key.contains("private")).then_some(()))
+            .await;
+        CrashStore::open(&elsewhere).unwrap().erase(id(0, 1)).await.unwrap();
+    };
+    let (passed, ()) = tokio::join!(mover.pass(publish, || true), erase);
+    assert_eq!(passed.unwrap(), Passed { moved: 0, done: true });
+    assert_eq!((bucket.keys(), published.into_inner()), (vec![], 0));
+    assert_eq!(segments(folder.path()), 0);
+}
+
+#[tokio::test]
+async fn a_store_that_is_back_is_noticed_without_a_client_and_with_nothing_in_the_spool() {
+    let (bucket, folder) = (Bucket::create("spool_idle"), tempfile::tempdir().unwrap());
+    let proxy = Proxy::to_url(bucket.endpoint());
+    let config = config(&bucket, &proxy.url(), folder.path());
+    let writer = writer(&config);
+    let mover = writer.mover().unwrap();
+    proxy.cut();
+    assert_eq!(writer.try_out().await.unwrap(), Takes::Spool);
+    assert!(!mover.store_is_up());
+    proxy.restore();
+    eventually(SOON, async || {
+        mover.pass(async |_, _| (), || true).await.unwrap();
+        mover.store_is_up().then_some(())
+    })
+    .await;
+    assert_eq!(writer.try_out().await.unwrap(), Takes::Store);
+    assert_eq!(bucket.keys(), Vec::<String>::new(), "a trial leaves nothing");
+}
+
+#[tokio::test]
+async fn a_folder_that_is_a_store_or_the_spool_of_another_store_is_no_spool() {
+    let (bucket, folder) = (Bucket::create("spool_whose"), tempfile::tempdir().unwrap());
+    let config = config(&bucket, bucket.endpoint(), folder.path());
+    writer(&config).close().await;
+    writer(&config).close().await;
+    let other = Config { url: Some("s3://other/crashes".to_owned()), ..config.clone() };
+    let refused = CrashStore::open(&other).unwrap().spooling_writer(&other, "node-1").unwrap_err();
+    assert!(matches!(refused, Error::Spool { .. }), "{refused}");
+    let said = refused.to_string();
+    assert!(said.contains("s3://other/crashes") && said.contains(&bucket.url()), "{said}");
+
+    let store = Config { path: folder.path().join("old"), ..Config::default() };
+    let old = CrashStore::open(&store).unwrap().writer("node-1").unwrap();
+    old.save_raw(&raw(id(0, 1), 500)).await.unwrap();
+    old.save_processed(&support::processed(id(0, 1), 1, "main")).await.unwrap();
+    old.close().await;
+    let before = files(&store.path);
+    let config = Config { spool: Some(store.path.clone()), ..config };
+    let refused = CrashStore::open(&config).unwrap().spooling_writer(&config, "node-1").unwrap_err();
+    assert!(refused.to_string().contains("is a crash store and no spool"), "{refused}");
+    assert_eq!(files(&store.path), before, "nothing is touched");
 }
 
 #[tokio::test]

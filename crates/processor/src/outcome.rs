@@ -86,6 +86,7 @@ pub(crate) fn store_may_recover(error: &crashstore::Error) -> bool {
     use crashstore::Error as E;
     match error {
         E::NoSpace { .. }
+        | E::NoRoomFor { .. }
         | E::Io { .. }
         | E::ObjectStore { .. }
         | E::SpoolFull { .. }
@@ -99,6 +100,7 @@ pub(crate) fn store_may_recover(error: &crashstore::Error) -> bool {
         | E::InvalidName { .. }
         | E::NameTaken { .. }
         | E::Address { .. }
+        | E::Spool { .. }
         | E::CompressionLevel { .. } => false,
     }
 }

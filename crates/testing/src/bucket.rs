@@ -115,6 +115,8 @@ struct Plan {
     delay: AtomicU64,
     chance: Mutex<Chance>,
     spoilt: AtomicU64,
+    /// What the first line of a request has in it that is forbidden.
+    forbidden: Mutex<Option<String>>,
 }
 
 /// Draws which requests are spoilt, and how.
@@ -166,6 +168,7 @@ impl FaultyHttp {
                 until: 0,
             }),
             spoilt: AtomicU64::new(0),
+            forbidden: Mutex::new(None),
         });
         let shared = Arc::clone(&plan);
         // Ends with the test's process; nothing is left for anyone to wait for.
@@ -193,6 +196,11 @@ impl FaultyHttp {
     /// From now on every answer comes so much later.
     pub fn delay(&self, by: Duration) {
         self.plan.delay.store(u64::try_from(by.as_millis()).unwrap_or(u64::MAX), Ordering::Relaxed);
+    }
+
+    /// From now on 403 is the answer to requests that have this in their first line, and the server never hears of them.
+    pub fn forbid(&self, what: Option<&str>) {
+        *self.plan.forbidden.lock().unwrap_or_else(PoisonError::into_inner) = what.map(str::to_owned);
     }
 
     /// How many requests were spoilt so far.
@@ -225,10 +233,20 @@ impl Plan {
         }
     }
 
+    fn is_forbidden(&self, head: &str) -> bool {
+        let forbidden = self.forbidden.lock().unwrap_or_else(PoisonError::into_inner);
+        let line = head.lines().next().unwrap_or_default();
+        forbidden.as_ref().is_some_and(|what| line.contains(what))
+    }
+
     /// Passes one request on, on a connection of its own.
     fn pass_on(&self, mut client: TcpStream) -> io::Result<()> {
         client.set_read_timeout(Some(TIMEOUT))?;
         let (head, mut body) = read_head(&mut client)?;
+        if self.is_forbidden(&head) {
+            read_body(&mut client, &head, &mut body)?;
+            return refuse(&mut client, "403 Forbidden");
+        }
         let fate = self.fate();
         if matches!(fate, Fate::Refused) {
             read_body(&mut client, &head, &mut body)?;

@@ -61,6 +61,10 @@ impl ObjectWriter {
         self.save(Area::Processed, id, attempt, move || compress_processed(&crash, level)).await
     }
 
+    pub(crate) async fn try_out(&self) -> Result<(), Error> {
+        self.inner.objects.try_writing(&self.inner.name).await
+    }
+
     async fn save(
         &self,
         area: Area,

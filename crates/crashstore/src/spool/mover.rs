@@ -3,23 +3,27 @@
 use std::{
     collections::{BTreeMap, BTreeSet, HashMap, HashSet},
     fs, io,
-    pin::pin,
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicBool, Ordering},
+    },
     time::{Duration, Instant},
 };
 
-use crash::{CrashId, Minute, Place};
+use crash::{CrashId, Minute, Place, RawCrash};
 use futures_util::StreamExt;
 use tokio::time::{sleep, timeout};
 
-use super::{Spool, SpoolDepth, outside};
+use super::{Spool, SpoolDepth, outside, owner};
 use crate::{
-    Area, Error, Writer,
+    Area, CrashStore, Error, Writer,
     disk::{LocalDisk, sync_folder},
-    layout::parse_segment_name,
+    erase::erase_frame,
+    layout::{Slot, parse_segment_name},
+    list::SegmentScan,
     local::LocalStore,
     lock::WriterLock,
-    segment::Tail,
+    segment::{Segment, Tail},
     tail,
 };
 
@@ -34,8 +38,14 @@ const DISK_DEADLINE: Duration = Duration::from_secs(60);
 const LOOK_EVERY: Duration = Duration::from_secs(15);
 /// What is spooled waits so long for others to come along.
 const GATHER: Duration = Duration::from_millis(300);
+/// A crash that the store has not taken, while it took others, is tried again after so long; each failure doubles it.
+const FIRST_ASIDE: Duration = Duration::from_secs(15);
+const LONGEST_ASIDE: Duration = Duration::from_secs(15 * 60);
 /// Pauses are so much shorter or longer.
 const JITTER: std::ops::Range<f64> = 0.75..1.25;
+
+/// What a spool has: the raw area first.
+const SPOOLED: [Area; 2] = [Area::Raw, Area::Private];
 
 /// What became of a pass.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -50,33 +60,54 @@ pub struct Passed {
 #[derive(Debug)]
 pub struct Mover {
     spool: Arc<Spool>,
+    store: CrashStore,
     writer: Writer,
     progress: Mutex<Progress>,
 }
 
-/// What this process need not do again. The next one does it again, which does no harm.
+/// What this process need not do again, or has to. The next one knows nothing of it, which does no harm but for an
+/// erasure that the store has not done yet.
 #[derive(Debug, Default)]
 struct Progress {
-    /// Crashes that were moved and published, of a group of which others could not be.
+    /// Crashes that were moved and published, of a group that is still there.
     moved: HashSet<CrashId>,
-    /// Segments with something in them that no store takes, or that cannot be read. They stay.
-    stuck: HashSet<Group>,
+    /// Crashes that the store has not taken while it took others, that no store takes, or that cannot be read.
+    aside: HashMap<CrashId, Aside>,
+    /// How many were put aside since the store has last taken one.
+    refused: usize,
+    /// Crashes that were erased from the spool while they were moved, and are to be erased from the store.
+    unerased: HashSet<CrashId>,
+    /// Groups with bytes that are no frame, of which it has been said.
+    damaged: HashSet<Group>,
+}
+
+/// A crash that holds up no other.
+#[derive(Debug)]
+struct Aside {
+    failures: u32,
+    /// When it is tried again; nothing for one that would fail for ever.
+    again_at: Option<Instant>,
 }
 
 /// All segments of a writer in one minute: what is moved, and unlinked, together.
 type Group = (Minute, String);
 
-/// Why a crash was not moved.
-enum Unmoved {
-    /// The store does not take crashes now, or the queue takes no ids.
+/// What became of a crash.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Outcome {
+    /// It is in the store, and published.
+    Moved,
+    /// There was nothing to do: it was moved before, or erased.
+    Nothing,
+    /// It stays, and others go on.
+    Aside,
+    /// It stays, and so do others: the store does not take crashes now, or it is time to stop.
     NotNow,
-    /// It never will be.
-    Stuck(Error),
 }
 
 impl Mover {
-    pub(super) fn new(spool: Arc<Spool>, writer: Writer) -> Self {
-        Self { spool, writer, progress: Mutex::default() }
+    pub(super) fn new(spool: Arc<Spool>, store: CrashStore, writer: Writer) -> Self {
+        Self { spool, store, writer, progress: Mutex::default() }
     }
 
     /// Returns when there may be something to move: something was spooled, the store is to be tried again, or it is time
@@ -104,7 +135,10 @@ impl Mover {
     }
 
     /// Moves what is in the spool, the oldest first, for as long as the store takes it and `go_on` says so. `publish` is
-    /// called for each crash once it is in the store, and says whether the id is safe with the queue.
+    /// called for each crash once it is in the store. Where neither queue nor journal takes an id, the crash is moved all
+    /// the same: the sweep of the store finds it, and saving it again and again would help nobody.
+    ///
+    /// After a failure the store is tried first with something small that is no crash, also while the spool is empty.
     ///
     /// # Errors
     /// When the spool cannot be read or tidied up. A store that does not take crashes is no error: see [`Passed::done`].
@@ -114,29 +148,33 @@ impl Mover {
         go_on: impl Fn() -> bool + Sync,
     ) -> Result<Passed, Error>
     where
-        F: Future<Output = bool> + Send,
+        F: Future<Output = ()> + Send,
     {
         let mut passed = Passed::default();
+        if !self.store_answers().await {
+            return Ok(passed);
+        }
+        self.erase_again().await;
         if self.is_empty().await? {
             return Ok(Passed { done: true, ..passed });
-        }
-        if !self.store_answers().await? {
-            return Ok(passed);
         }
         self.spool.close_writer().await;
         // The locks are held until the pass ends.
         let (groups, _locks) =
             self.spool.store.blocking("claiming what is in the spool", DISK_DEADLINE, claim).await?;
         for group in groups {
-            if self.progress().stuck.contains(&group) {
-                continue;
-            }
             if !self.move_group(&group, &publish, &go_on, &mut passed.moved).await? {
                 return Ok(passed);
             }
         }
         passed.done = true;
         Ok(passed)
+    }
+
+    /// Whether the store takes crashes, as far as is known.
+    #[must_use]
+    pub fn store_is_up(&self) -> bool {
+        self.spool.breaker.next_try().is_none()
     }
 
     async fn is_empty(&self) -> Result<bool, Error> {
@@ -146,28 +184,11 @@ impl Mover {
         self.spool.store.blocking("looking into the spool", DISK_DEADLINE, look).await
     }
 
-    /// Whether the store takes crashes. After a failure it is tried with the oldest crash that can be read. It stays in
-    /// the spool, also where its segment is one that is being appended to.
-    async fn store_answers(&self) -> Result<bool, Error> {
-        if self.spool.breaker.next_try().is_none() {
-            return Ok(true);
-        }
-        if !self.spool.breaker.admits(Instant::now()) {
-            return Ok(false);
-        }
-        let oldest = |store: &LocalStore| {
-            for minute in store.minutes(Area::Raw)? {
-                for frame in store.list(Area::Raw, minute)? {
-                    if let Ok(Some(crash)) = store.read_raw(frame.id, Some(&frame.place)) {
-                        return Ok(Some(crash));
-                    }
-                }
-            }
-            Ok(None)
-        };
-        let oldest = self.spool.store.blocking("reading from the spool", DISK_DEADLINE, oldest).await?;
-        let Some(crash) = oldest else { return Ok(true) };
-        Ok(!matches!(self.save(crash).await, Err(Unmoved::NotNow)))
+    /// Whether the store takes crashes. After a failure it is tried with what is no crash: one that it will not take must
+    /// not stand for all.
+    async fn store_answers(&self) -> bool {
+        let (spool, now) = (&self.spool, Instant::now());
+        self.store_is_up() || (spool.breaker.admits(now) && spool.try_store(&self.writer).await.is_ok())
     }
 
     /// Moves all that a writer has in a minute, and unlinks it; false when it is better to go on later.
@@ -179,98 +200,189 @@ impl Mover {
         moved: &mut u64,
     ) -> Result<bool, Error>
     where
-        F: Future<Output = bool> + Send,
+        F: Future<Output = ()> + Send,
     {
         let listed = group.clone();
         let list = move |store: &LocalStore| contents(store, &listed);
         let Contents { crashes, is_whole } =
             self.spool.store.blocking("listing the spool", DISK_DEADLINE, list).await?;
+        let ids: HashSet<CrashId> = crashes.iter().map(|(id, _)| *id).collect();
+        let stops = AtomicBool::new(false);
+        let stops = &stops;
         let moves = crashes.into_iter().map(|(id, place)| async move {
-            if self.progress().moved.contains(&id) {
-                return Ok(false);
-            }
-            if !go_on() {
-                return Err(Unmoved::NotNow);
-            }
-            self.move_one(id, place, publish).await?;
-            self.progress().moved.insert(id);
-            Ok(true)
+            let outcome = match self.known(id) {
+                Some(outcome) => outcome,
+                None if stops.load(Ordering::Relaxed) || !go_on() => Outcome::NotNow,
+                None => self.move_one(id, place, publish).await,
+            };
+            // Those under way come to their end; no further one is begun.
+            stops.fetch_or(outcome == Outcome::NotNow, Ordering::Relaxed);
+            outcome
         });
-        let mut results = pin!(futures_util::stream::iter(moves).buffer_unordered(TOGETHER));
-        let (mut not_now, mut stuck) = (false, None);
-        while let Some(result) = results.next().await {
-            match result {
-                Ok(is_new) => *moved += u64::from(is_new),
-                // Those under way come to their end; no further one is begun.
-                Err(Unmoved::NotNow) => not_now = true,
-                Err(Unmoved::Stuck(error)) => stuck = Some(error),
-            }
-            if not_now && self.spool.breaker.next_try().is_some() {
-                break;
-            }
-        }
-        if not_now {
+        let moves = futures_util::stream::iter(moves).buffer_unordered(TOGETHER);
+        let outcomes: Vec<Outcome> = moves.collect().await;
+        let count = |wanted| outcomes.iter().filter(|outcome| **outcome == wanted).count();
+        *moved += count(Outcome::Moved) as u64;
+        if count(Outcome::NotNow) > 0 {
             return Ok(false);
         }
-        if stuck.is_some() || !is_whole {
-            self.leave(group, stuck.as_ref());
-            return Ok(true);
+        if count(Outcome::Aside) > 0 || !is_whole {
+            self.leave(group, is_whole, &ids).await?;
+        } else {
+            let (minute, writer) = group.clone();
+            let remove = move |store: &LocalStore| remove(store, minute, &writer);
+            self.spool.store.blocking("unlinking what was moved", DISK_DEADLINE, remove).await?;
         }
-        let (minute, writer) = group.clone();
-        let remove = move |store: &LocalStore| remove(store, minute, &writer);
-        self.spool.store.blocking("unlinking what was moved", DISK_DEADLINE, remove).await?;
-        self.progress().moved.clear();
+        self.progress().moved.retain(|id| !ids.contains(id));
         Ok(true)
     }
 
-    async fn move_one<F>(
-        &self,
-        id: CrashId,
-        place: Place,
-        publish: &impl Fn(CrashId, Place) -> F,
-    ) -> Result<(), Unmoved>
+    /// What is to be said of a crash without trying it.
+    fn known(&self, id: CrashId) -> Option<Outcome> {
+        let progress = self.progress();
+        if progress.moved.contains(&id) {
+            return Some(Outcome::Nothing);
+        }
+        let aside = progress.aside.get(&id)?;
+        aside.again_at.is_none_or(|at| Instant::now() < at).then_some(Outcome::Aside)
+    }
+
+    async fn move_one<F>(&self, id: CrashId, place: Place, publish: &impl Fn(CrashId, Place) -> F) -> Outcome
     where
-        F: Future<Output = bool>,
+        F: Future<Output = ()>,
     {
-        let read = move |store: &LocalStore| store.read_raw(id, Some(&place));
+        let (reading, spooled) = (place.clone(), place);
+        let read = move |store: &LocalStore| store.read_raw(id, Some(&reading));
         let crash = match self.spool.store.blocking("reading from the spool", DISK_DEADLINE, read).await {
             Ok(Some(crash)) => crash,
             // Erased meanwhile.
-            Ok(None) => return Ok(()),
-            Err(error @ (Error::Damaged { .. } | Error::Newer { .. })) => return Err(Unmoved::Stuck(error)),
+            Ok(None) => return Outcome::Nothing,
+            Err(error @ (Error::Damaged { .. } | Error::Newer { .. })) => {
+                return self.put_aside(id, &error, false);
+            }
             Err(error) => {
                 tracing::warn!(error = &error as &dyn std::error::Error, "the spool cannot be read");
-                return Err(Unmoved::NotNow);
+                return Outcome::NotNow;
             }
         };
-        let place = self.save(crash).await?;
-        if publish(id, place).await { Ok(()) } else { Err(Unmoved::NotNow) }
+        let place = match self.save(crash).await {
+            Ok(place) => place,
+            Err(outcome) => return outcome,
+        };
+        if self.was_erased(id, spooled).await {
+            // Whoever erased it may have looked into the store before it was there.
+            self.progress().unerased.insert(id);
+            self.erase_again().await;
+            return Outcome::Nothing;
+        }
+        publish(id, place).await;
+        self.progress().moved.insert(id);
+        Outcome::Moved
     }
 
-    async fn save(&self, crash: crash::RawCrash) -> Result<Place, Unmoved> {
+    async fn save(&self, crash: RawCrash) -> Result<Place, Outcome> {
+        let id = crash.id();
         let saving = timeout(MOVE_DEADLINE, self.writer.save_raw(&crash)).await;
-        match saving.unwrap_or_else(|_| Err(timed_out(crash.id()))) {
+        let error = match saving.unwrap_or_else(|_| Err(timed_out(id))) {
             Ok(place) => {
                 self.spool.breaker.succeeded();
-                Ok(place)
+                let mut progress = self.progress();
+                progress.refused = 0;
+                progress.aside.remove(&id);
+                return Ok(place);
             }
-            Err(error) if error.is_of_the_crash() => Err(Unmoved::Stuck(error)),
+            Err(error) if error.is_of_the_crash() => return Err(self.put_aside(id, &error, false)),
+            Err(error) => error,
+        };
+        // The store's fault, or the crash's?
+        if self.spool.try_store(&self.writer).await.is_err() {
+            return Err(Outcome::NotNow);
+        }
+        let outcome = self.put_aside(id, &error, true);
+        let mut progress = self.progress();
+        progress.refused += 1;
+        if progress.refused < TOGETHER {
+            return Err(outcome);
+        }
+        // It takes what is small, and no crash: that is no fault of so many of them.
+        progress.refused = 0;
+        self.spool.breaker.failed(Instant::now(), &error);
+        Err(Outcome::NotNow)
+    }
+
+    /// Has a crash hold up no other, for a while that grows or for as long as this process runs.
+    fn put_aside(&self, id: CrashId, error: &Error, tries_again: bool) -> Outcome {
+        let mut progress = self.progress();
+        let aside = progress.aside.entry(id).or_insert(Aside { failures: 0, again_at: None });
+        let pause = LONGEST_ASIDE.min(FIRST_ASIDE * 2_u32.saturating_pow(aside.failures.min(16)));
+        let pause = pause.mul_f64(rand::random_range(JITTER));
+        aside.failures += 1;
+        aside.again_at = tries_again.then(|| Instant::now() + pause);
+        let error = error as &dyn std::error::Error;
+        if tries_again {
+            let (failures, again_s) = (aside.failures, pause.as_secs());
+            tracing::warn!(
+                crash_id = %id, error, failures, again_s,
+                "the store takes crashes, but not this one: it waits in the spool, and others go on"
+            );
+        } else {
+            tracing::error!(
+                crash_id = %id, error,
+                "a crash in the spool cannot be moved: it stays there, and others go on"
+            );
+        }
+        Outcome::Aside
+    }
+
+    /// Whether a crash was erased from the spool while it was being moved.
+    async fn was_erased(&self, id: CrashId, place: Place) -> bool {
+        let look = move |store: &LocalStore| {
+            let path = store.layout().segment((Area::Raw, id.minute()), &place.segment);
+            let entry = Segment::open(path.clone())
+                .and_then(|segment| segment.map_or(Ok(None), |segment| segment.entry(place.offset)));
+            let entry = entry.map_err(|error| Error::io(format!("reading {}", path.display()), error))?;
+            Ok(entry.is_some_and(|entry| entry.header.id == id && entry.erased))
+        };
+        match self.spool.store.blocking("reading from the spool", DISK_DEADLINE, look).await {
+            Ok(was_erased) => was_erased,
             Err(error) => {
-                self.spool.breaker.failed(Instant::now(), &error);
-                Err(Unmoved::NotNow)
+                let error = &error as &dyn std::error::Error;
+                tracing::warn!(crash_id = %id, error, "whether a crash was erased cannot be read");
+                false
             }
         }
     }
 
-    fn leave(&self, group: &Group, error: Option<&Error>) {
-        let error = error.map(|error| error as &dyn std::error::Error);
-        tracing::error!(
-            minute = %group.0, writer = group.1, error,
-            "a segment of the spool holds what cannot be moved: the rest of it is in the store, and the segment stays"
-        );
-        let mut progress = self.progress();
-        progress.stuck.insert(group.clone());
-        progress.moved.clear();
+    /// Erases from the store what was erased from the spool while it was moved.
+    async fn erase_again(&self) {
+        let unerased: Vec<CrashId> = self.progress().unerased.iter().copied().collect();
+        for id in unerased {
+            match self.store.erase(id).await {
+                Ok(_) => drop(self.progress().unerased.remove(&id)),
+                Err(error) => {
+                    let error = &error as &dyn std::error::Error;
+                    tracing::error!(crash_id = %id, error, "a crash that was erased while it was moved is still in the store: the next pass erases it");
+                }
+            }
+        }
+    }
+
+    /// Keeps a group that has something in it which cannot be moved, and erases what was moved of it: the next process
+    /// would move it again, and by then it may have been erased in the store.
+    async fn leave(&self, group: &Group, is_whole: bool, ids: &HashSet<CrashId>) -> Result<(), Error> {
+        if !is_whole && self.progress().damaged.insert(group.clone()) {
+            tracing::error!(
+                minute = %group.0, writer = group.1,
+                "segments of the spool hold bytes that are no crash: what is sound is moved, and the rest stays"
+            );
+        }
+        let moved: HashSet<CrashId> = self.progress().moved.intersection(ids).copied().collect();
+        if moved.is_empty() {
+            return Ok(());
+        }
+        let (minute, writer) = group.clone();
+        let erase = move |store: &LocalStore| erase_moved(store, minute, &writer, &moved);
+        self.spool.store.blocking("erasing what was moved", DISK_DEADLINE, erase).await
     }
 
     fn progress(&self) -> MutexGuard<'_, Progress> {
@@ -285,8 +397,10 @@ fn timed_out(id: CrashId) -> Error {
 /// The writers that run no more, each with its lock, and what they have left, the oldest minute first. The torn tails of
 /// those that were killed are cut.
 fn claim(store: &LocalStore) -> Result<(Vec<Group>, Vec<WriterLock>), Error> {
+    // Before anything is taken from it: all of it would be.
+    owner::is_no_store(store)?;
     let mut groups = BTreeSet::new();
-    for area in Area::ALL {
+    for area in SPOOLED {
         for minute in store.minutes(area)? {
             for name in segments(store, area, minute)? {
                 groups.extend(parse_segment_name(&name).map(|(writer, _)| (minute, writer.to_owned())));
@@ -319,19 +433,48 @@ struct Contents {
 fn contents(store: &LocalStore, (minute, writer): &Group) -> Result<Contents, Error> {
     let mut found = BTreeMap::new();
     let mut is_whole = true;
-    for scanned in store.scan((Area::Raw, *minute))? {
-        if parse_segment_name(&scanned.name).is_none_or(|(of, _)| of != writer) {
-            continue;
-        }
-        is_whole &= scanned.scan.gaps.is_empty() && scanned.scan.tail == Tail::None;
-        for entry in scanned.scan.entries.iter().filter(|entry| !entry.erased) {
-            let place = Place { segment: scanned.name.clone(), offset: entry.header.offset };
-            found.insert(entry.header.id, (entry.header.saved_at, place));
+    for area in SPOOLED {
+        for scanned in scan_of(store, (area, *minute), writer)? {
+            is_whole &= scanned.scan.gaps.is_empty() && scanned.scan.tail == Tail::None;
+            if area == Area::Raw {
+                found.extend(scanned.scan.entries.iter().filter(|entry| !entry.erased).map(|entry| {
+                    let place = Place { segment: scanned.name.clone(), offset: entry.header.offset };
+                    (entry.header.id, (entry.header.saved_at, place))
+                }));
+            }
         }
     }
     let mut crashes: Vec<_> = found.into_iter().collect();
     crashes.sort_by_key(|(_, (saved_at, _))| *saved_at);
     Ok(Contents { crashes: crashes.into_iter().map(|(id, (_, place))| (id, place)).collect(), is_whole })
+}
+
+/// The segments of one writer.
+fn scan_of(store: &LocalStore, slot: Slot, writer: &str) -> Result<Vec<SegmentScan>, Error> {
+    let mut scans = store.scan(slot)?;
+    scans.retain(|scanned| parse_segment_name(&scanned.name).is_some_and(|(of, _)| of == writer));
+    Ok(scans)
+}
+
+/// Erases crashes from what a writer has in a minute. Only for the holder of the writer's lock. The raw frames go first:
+/// without its private one a crash would be moved again as one that has none.
+fn erase_moved(
+    store: &LocalStore,
+    minute: Minute,
+    writer: &str,
+    ids: &HashSet<CrashId>,
+) -> Result<(), Error> {
+    for area in SPOOLED {
+        for SegmentScan { segment, scan, .. } in scan_of(store, (area, minute), writer)? {
+            let path = segment.path();
+            let failed = |error| Error::io(format!("erasing what was moved from {}", path.display()), error);
+            let moved = scan.entries.iter().filter(|entry| !entry.erased && ids.contains(&entry.header.id));
+            for entry in moved {
+                erase_frame(path, &entry.header).map_err(failed)?;
+            }
+        }
+    }
+    Ok(())
 }
 
 fn segments(store: &LocalStore, area: Area, minute: Minute) -> Result<Vec<String>, Error> {
@@ -342,7 +485,7 @@ fn segments(store: &LocalStore, area: Area, minute: Minute) -> Result<Vec<String
         .map_err(|error| Error::io(format!("listing {}", folder.display()), error))
 }
 
-/// Unlinks all that a writer has in a minute: the one way by which anything leaves the spool.
+/// Unlinks all that a writer has in a minute: the way by which crashes leave the spool.
 ///
 /// Only for the holder of the writer's lock, who has seen every crash of these segments into the store and its id into
 /// the queue: whole files then go, and there is no mark to keep of single crashes. The raw segments go first, and for
@@ -350,7 +493,7 @@ fn segments(store: &LocalStore, area: Area, minute: Minute) -> Result<Vec<String
 /// has none. Private segments alone, which a kill between the two leaves, go with the next pass.
 fn remove(store: &LocalStore, minute: Minute, writer: &str) -> Result<(), Error> {
     let layout = store.layout();
-    for area in [Area::Raw, Area::Private, Area::Processed] {
+    for area in SPOOLED {
         let folder = layout.minute((area, minute));
         let failed = |error| Error::io(format!("unlinking what was moved from {}", folder.display()), error);
         let own = segments(store, area, minute)?;
