@@ -75,6 +75,8 @@ struct Progress {
     aside: HashMap<CrashId, Aside>,
     /// How many were put aside since the store has last taken one.
     refused: usize,
+    /// Why the store takes none, where it was so many: the breaker hears of it when no other is under way.
+    refuses_all: Option<Error>,
     /// Crashes that were erased from the spool while they were moved, and are to be erased from the store.
     unerased: HashSet<CrashId>,
     /// Groups with bytes that are no frame, of which it has been said.
@@ -223,6 +225,15 @@ impl Mover {
         let outcomes: Vec<Outcome> = moves.collect().await;
         let count = |wanted| outcomes.iter().filter(|outcome| **outcome == wanted).count();
         *moved += count(Outcome::Moved) as u64;
+        let refused = {
+            let mut progress = self.progress();
+            let refused = progress.refuses_all.take();
+            progress.refused = if refused.is_some() { 0 } else { progress.refused };
+            refused
+        };
+        if let Some(error) = refused {
+            self.spool.breaker.failed(Instant::now(), &error);
+        }
         if count(Outcome::NotNow) > 0 {
             return Ok(false);
         }
@@ -305,8 +316,7 @@ impl Mover {
             return Err(outcome);
         }
         // It takes what is small, and no crash: that is no fault of so many of them.
-        progress.refused = 0;
-        self.spool.breaker.failed(Instant::now(), &error);
+        progress.refuses_all = Some(error);
         Err(Outcome::NotNow)
     }
 
