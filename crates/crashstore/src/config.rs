@@ -1,6 +1,6 @@
 //! The section `[crashstore]` of the configuration.
 
-use std::path::{Path, PathBuf};
+use std::path::{Component, Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 use settings::{Duration, Portion, Secret, Size};
@@ -131,9 +131,19 @@ fn resolved(path: &Path) -> PathBuf {
     let path = std::path::absolute(path).unwrap_or_else(|_| path.to_owned());
     let there = path.ancestors().find_map(|there| {
         let rest = path.strip_prefix(there).ok()?;
-        Some(there.canonicalize().ok()?.join(rest))
+        Some(rest.components().fold(there.canonicalize().ok()?, enter))
     });
     there.unwrap_or(path)
+}
+
+/// Goes on from a folder to what is not there yet, and so has no links in it.
+fn enter(mut folder: PathBuf, part: Component<'_>) -> PathBuf {
+    if part == Component::ParentDir {
+        folder.pop();
+    } else {
+        folder.push(part);
+    }
+    folder
 }
 
 #[cfg(test)]
