@@ -40,7 +40,7 @@ pub struct Config {
     /// How often a request to the object store is tried again that failed in a way that passes, with growing pauses.
     pub retries: u32,
     /// Where a collector saves crashes while the store does not take them; a local folder, for all collectors on one
-    /// machine. For an object store it is [`SPOOL`] unless given, for a local store there is none unless given.
+    /// machine. For an object store it is `/var/lib/crashmill/spool` unless given, for a local store there is none unless given.
     pub spool: Option<PathBuf>,
     /// How much the spool may take on its disk. What is more is refused, and the client keeps its crash.
     pub spool_limit: Size,
