@@ -207,6 +207,8 @@ fn a_disk_is_judged_by_the_marks_of_the_configuration() {
 #[test]
 fn an_object_store_that_is_not_there_is_named_and_its_spool_is_looked_at() {
     let dir = folder();
+    let spool = dir.path().join("spool");
+    fs::create_dir(&spool).unwrap();
     let free = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
     let doctor = Doctor::new(dir.path(), "doctor_objects")
         .with("CRASHMILL__CRASHSTORE__URL", "s3://crashes/production")
@@ -214,7 +216,7 @@ fn an_object_store_that_is_not_there_is_named_and_its_spool_is_looked_at() {
         .with("CRASHMILL__CRASHSTORE__ALLOW_HTTP", "true")
         .with("CRASHMILL__CRASHSTORE__KEY_ID", "crashmill")
         .with("CRASHMILL__CRASHSTORE__KEY", "hunter2")
-        .with("CRASHMILL__CRASHSTORE__SPOOL", dir.path().to_str().unwrap());
+        .with("CRASHMILL__CRASHSTORE__SPOOL", spool.to_str().unwrap());
     let findings = doctor.look("store");
     findings.fails("store.objects", "s3://crashes/production", "crashstore.endpoint");
     assert_eq!(findings.state("store.spool"), "ok");
